@@ -1,0 +1,104 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+
+from cryodask.cluster.machine import available_memory_bytes, processor_count
+from cryodask.cluster.session import Session
+from cryodask.cluster.spec import ClusterSpec
+from cryodask.errors import ClusterError
+
+COMFORTABLE_MEMORY_BYTES = 2**30
+"""Where the number of workers is left to us, each gets at least this much if the machine has it."""
+
+STOP_SECONDS = 1.0
+"""How long a worker may take to stop by itself before its process is killed."""
+
+SINGLE_THREADED = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+"""Parallelism is the workers': libraries that start a thread a processor in each of them would only fight."""
+
+
+@contextmanager
+def open_local(spec: ClusterSpec) -> Iterator[Session]:
+    """One-threaded worker processes, dashboard on a free port of 127.0.0.1. ClusterError if they do not start."""
+    workers, memory_bytes = size_up(spec)
+    scratch = dask.config.get("temporary-directory", None)
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="cryodask-", dir=scratch, ignore_cleanup_errors=True)
+        )
+        cluster = stack.enter_context(_start(workers, memory_bytes, folder))
+        stack.callback(_stop_workers, cluster)
+        client = stack.enter_context(Client(cluster))  # type: ignore[no-untyped-call]
+        yield Session(client=client, workers=workers, dashboard_link=client.dashboard_link)
+
+
+def size_up(spec: ClusterSpec) -> tuple[int, int]:
+    """Number of workers and bytes for each, with what ``spec`` leaves open filled in from this machine."""
+    available = available_memory_bytes()
+    per_worker = spec.memory_limit_bytes or COMFORTABLE_MEMORY_BYTES
+    workers = spec.workers or max(1, min(processor_count(), available // per_worker))
+    return workers, spec.memory_limit_bytes or available // workers
+
+
+def _start(workers: int, memory_bytes: int, folder: str) -> LocalCluster:
+    try:
+        # The scheduler takes its scratch folder from the configuration only.
+        with _worker_environment(SINGLE_THREADED), dask.config.set({"temporary-directory": folder}):
+            return LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=memory_bytes,
+                local_directory=folder,
+                silence_logs=logging.CRITICAL,
+            )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"could not start {workers} worker processes on 127.0.0.1 ({error}); "
+            "use fewer --workers, or --cluster sync to work without any"
+        ) from error
+
+
+def _stop_workers(cluster: LocalCluster) -> None:
+    """End the worker processes, in the middle of a task too: an interrupted user is not to wait for it."""
+
+    async def stop() -> None:
+        nannies = list(cluster.workers.values())
+        await asyncio.gather(*(nanny.close(timeout=STOP_SECONDS) for nanny in nannies), return_exceptions=True)
+
+    cluster.sync(stop)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _worker_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Give worker processes these variables from their first instruction on.
+
+    Dask sets its "pre-spawn" variables before a worker loads anything, but lets what this process has win; so they are
+    set here too for as long as the workers are being made.
+    """
+    key = "distributed.nanny.pre-spawn-environ"
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        with dask.config.set({key: {**dask.config.get(key), **variables}}):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

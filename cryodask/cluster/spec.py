@@ -1,0 +1,77 @@
+"""What cluster is wanted: plain data, checked when it is made. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cryodask.errors import ConfigError
+
+START_KINDS = ("local", "sync")
+"""Kinds that are started on demand; a running scheduler is the kind "existing"."""
+
+LEAST_MEMORY_BYTES = 128 * 2**20
+"""A worker process that has done nothing yet holds about 100 MiB."""
+
+_UNITS = {
+    unit.lower(): factor
+    for power, letter in enumerate("kMGT", start=1)
+    for unit, factor in ((f"{letter}B", 1000**power), (f"{letter}iB", 1024**power))
+}
+_ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_SCHEMES = ("tcp", "tls", "ucx", "ws", "wss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """Where the work runs. None leaves the choice to the cluster: one worker a processor, an equal share of memory.
+
+    "sync" runs everything in the calling process, "local" in worker processes on this machine, "existing" at the
+    scheduler at ``scheduler`` ("tcp://host:port"), whose workers and memory are not ours to set. Raises ConfigError.
+    """
+
+    kind: str = "local"
+    workers: int | None = None
+    memory_limit_bytes: int | None = None
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in (*START_KINDS, "existing"):
+            raise ConfigError(f"unknown cluster {self.kind!r} (there are: {', '.join(START_KINDS)}, existing)")
+        if (self.kind == "existing") != (self.scheduler is not None):
+            raise ConfigError(
+                f"cluster {self.kind!r} with scheduler {self.scheduler!r}: only 'existing' has an address"
+            )
+        if self.scheduler is not None:
+            object.__setattr__(self, "scheduler", checked_address(self.scheduler))
+        if self.kind == "existing" and (self.workers, self.memory_limit_bytes) != (None, None):
+            raise ConfigError("a running cluster brings its own workers: leave out --workers and --memory-limit")
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"workers = {self.workers}: at least 1 is needed")
+        if self.kind == "sync" and self.workers not in (None, 1):
+            raise ConfigError(
+                f"workers = {self.workers}: the sync cluster is the one calling process; use --cluster local"
+            )
+        if self.memory_limit_bytes is not None and self.memory_limit_bytes < LEAST_MEMORY_BYTES:
+            raise ConfigError(
+                f"memory limit of {self.memory_limit_bytes / 2**20:.0f} MiB a worker: "
+                f"at least {LEAST_MEMORY_BYTES // 2**20} MiB is needed"
+            )
+
+
+def checked_address(address: str) -> str:
+    """``address`` as scheme://host:port, tcp where no scheme is given; ConfigError if it is not an address."""
+    match = _ADDRESS.fullmatch(address.strip())
+    if match is None or not 1 <= int(match["port"]) <= 65535 or (match["scheme"] or "tcp") not in _SCHEMES:
+        raise ConfigError(
+            f"scheduler address {address!r}: expected tcp://HOST:PORT, as the scheduler prints it at its start"
+        )
+    return f"{match['scheme'] or 'tcp'}://{match['host']}:{match['port']}"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as "4GiB" or "500 MB"; the unit is required. Raises ConfigError."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ConfigError(f"size {text!r}: expected a number and a unit, for example 4GiB or 500MB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])

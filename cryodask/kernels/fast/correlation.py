@@ -1,0 +1,76 @@
+"""Correlation of one template with a padded volume, fused with the running maximum, for numpy arrays.
+
+The same transforms as the portable path's, but axis by axis in blocks that stay in the processor's cache, without
+those parts of the template that are zero and of the result that nobody reads, and without large temporary arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+Real = npt.NDArray[Any]
+Complex = npt.NDArray[Any]
+
+# Complex numbers in one block of the z and the y pass: a quarter of a megabyte in single precision. At 64 x 128 x 128
+# voxels, blocks from half to four times this size take the same time within 10 percent; one single block takes longer.
+_BLOCK_SIZE = 32768
+
+
+def update_best(
+    transform: Complex,
+    padded_shape: tuple[int, int, int],
+    reversed_template: Real,
+    weight: Real,
+    rotation_id: int,
+    best: Real,
+    best_id: npt.NDArray[np.int32],
+    work: Complex,
+) -> None:
+    """Update ``best`` and ``best_id`` in place with the weighted correlation of one template.
+
+    ``transform`` is ``rfftn`` of the padded volume, ``reversed_template`` the template with all axes reversed, ``work``
+    scratch space of shape ``(best.shape[0], transform.shape[1], transform.shape[2])`` and the dtype of ``transform``.
+    """
+    size_z, size_y, size_x = padded_shape
+    first_z, first_y, first_x = (n // 2 for n in reversed_template.shape)
+    count_z, count_y, _ = best.shape
+    lines = scipy.fft.rfft(reversed_template, n=size_x, axis=2, workers=1)
+    planes = scipy.fft.fft(lines, n=size_y, axis=1, overwrite_x=True, workers=1)
+    step = max(1, _BLOCK_SIZE // (size_z * transform.shape[2]))
+    for y in range(0, size_y, step):
+        block = scipy.fft.fft(planes[:, y : y + step], n=size_z, axis=0, workers=1)
+        block *= transform[:, y : y + step]
+        block = scipy.fft.ifft(block, axis=0, overwrite_x=True, workers=1)
+        work[:, y : y + step] = block[first_z : first_z + count_z]
+    step = max(1, _BLOCK_SIZE // (size_y * transform.shape[2]))
+    for z in range(0, count_z, step):
+        block = scipy.fft.ifft(work[z : z + step], axis=1, overwrite_x=True, workers=1)
+        correlation = scipy.fft.irfft(block[:, first_y : first_y + count_y], n=size_x, axis=2, workers=1)
+        part = slice(z, z + step)
+        running_maximum(correlation, first_x, weight[part], np.int32(rotation_id), best[part], best_id[part])
+
+
+@numba.njit(cache=True, nogil=True)
+def running_maximum(
+    correlation: Real, first_x: int, weight: Real, rotation_id: np.int32, best: Real, best_id: npt.NDArray[np.int32]
+) -> None:
+    """Keep the larger of ``best`` and ``correlation * weight``, of equal ones that with the lower rotation id.
+
+    ``correlation`` (z, y, x + padding) is read from column ``first_x`` on. NaN never wins.
+    """
+    for z in range(best.shape[0]):
+        for y in range(best.shape[1]):
+            # Rows as arrays of their own: only then does the compiler see that they are contiguous and vectorise.
+            new, factor = correlation[z, y, first_x:], weight[z, y]
+            row, row_id = best[z, y], best_id[z, y]
+            for x in range(row.shape[0]):
+                score = new[x] * factor[x]
+                old, old_id = row[x], row_id[x]
+                better = (score > old) | ((score == old) & (rotation_id < old_id))
+                row[x] = score if better else old
+                row_id[x] = rotation_id if better else old_id

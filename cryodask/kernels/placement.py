@@ -1,0 +1,84 @@
+"""Random placement of particles without overlap, by sequential addition of their bounding spheres."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from cryodask.errors import ConfigError
+
+Floats = npt.NDArray[np.float64]
+
+ATTEMPTS_PER_PARTICLE = 20_000
+"""Draws before a particle is given up; at the 25 % packing of dense cytoplasm a place is found within hundreds."""
+
+_DRAWS_AT_ONCE = 64
+
+
+def place_spheres(
+    radii_angstrom: Floats,
+    *,
+    box_angstrom: tuple[float, float, float],
+    clearance_angstrom: float,
+    generator: np.random.Generator,
+) -> Floats:
+    """Centres of spheres that lie within the box and keep a gap between each other.
+
+    The largest go first: in random order the last large ones would find no place long before the box is full.
+
+    Args:
+        radii_angstrom: (n,) bounding radius of each particle.
+        box_angstrom: Extent (z, y, x) of the box; its centre is the origin.
+        clearance_angstrom: Least gap between two spheres.
+        generator: Source of the random positions.
+
+    Returns:
+        (n, 3) centres as (z, y, x), in the order of ``radii_angstrom``.
+
+    Raises:
+        ConfigError: If a particle is larger than the box, or no free place was found for one of them: the number
+            that fitted is named, and never fewer than asked are returned.
+    """
+    radii = np.asarray(radii_angstrom, dtype=np.float64)
+    half = np.asarray(box_angstrom, dtype=np.float64) / 2
+    if radii.size and radii.max() > half.min():
+        raise ConfigError(
+            f"a particle of radius {radii.max():.0f} angstrom does not fit a box of "
+            f"{' x '.join(f'{2 * h:.0f}' for h in half)} angstrom: enlarge sample.box_voxels or leave its class out"
+        )
+    centres = np.zeros((len(radii), 3))
+    placed: list[int] = []
+    for particle in np.argsort(-radii, kind="stable"):
+        place = _free_place(radii, centres, placed, int(particle), half, clearance_angstrom, generator)
+        if place is None:
+            raise ConfigError(
+                f"only {len(placed)} of {len(radii)} particles fit the box of "
+                f"{' x '.join(f'{2 * h / 10:.0f}' for h in half)} nm without overlap: "
+                "lower sample.particle_count or enlarge sample.box_voxels"
+            )
+        centres[particle] = place
+        placed.append(int(particle))
+    return centres
+
+
+def _free_place(
+    radii: Floats,
+    centres: Floats,
+    placed: list[int],
+    particle: int,
+    half: Floats,
+    clearance_angstrom: float,
+    generator: np.random.Generator,
+) -> Floats | None:
+    """First of the random positions that is clear of all placed spheres, or None."""
+    room = half - radii[particle]
+    others = centres[placed]
+    least = radii[placed] + radii[particle] + clearance_angstrom
+    for _ in range(0, ATTEMPTS_PER_PARTICLE, _DRAWS_AT_ONCE):
+        draws = generator.uniform(-1.0, 1.0, size=(_DRAWS_AT_ONCE, 3)) * room
+        squared = ((draws[:, None, :] - others[None, :, :]) ** 2).sum(axis=2)
+        free = np.flatnonzero((squared >= least**2).all(axis=1))
+        if free.size:
+            place: Floats = draws[free[0]]
+            return place
+    return None

@@ -1,0 +1,106 @@
+"""Schemas of the image data: thin frozen wrappers that check an xarray Dataset once and then name its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from cryodask.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+
+
+def _require(dataset: xr.Dataset, kind: str, dims: dict[str, tuple[str, ...]], attrs: tuple[str, ...]) -> None:
+    """Raise DataError unless every variable of ``dims`` is there with these dimensions, and every attribute."""
+    for name, expected in dims.items():
+        if name not in dataset.variables:
+            raise DataError(f"{kind}: no variable {name!r}; it has {', '.join(map(str, dataset.variables)) or 'none'}")
+        found = dataset[name].dims
+        if found != expected:
+            raise DataError(f"{kind}: {name} has dimensions {found}, expected {expected}")
+    for name in attrs:
+        if name not in dataset.attrs:
+            raise DataError(f"{kind}: attribute {name!r} is missing")
+
+
+def _positive(dataset: xr.Dataset, kind: str, name: str) -> float:
+    value = float(dataset.attrs[name])
+    if not (np.isfinite(value) and value > 0):
+        raise DataError(f"{kind}: {name} is {value}, must be a positive number")
+    return value
+
+
+@dataclass(frozen=True)
+class TiltSeries:
+    """Images of one sample at several tilts: variable ``counts`` (tilt, y, x), one angle and dose each.
+
+    Attributes ``pixel_size_angstrom`` and ``voltage_kv``; coordinates ``tilt_deg``, ``shift_y_angstrom`` and
+    ``shift_x_angstrom`` (what an image's content was moved by, to be undone), ``dose_e_per_a2``, ``defocus_um``.
+    """
+
+    dataset: xr.Dataset
+
+    @classmethod
+    def parse(cls, dataset: xr.Dataset, image: str = "counts") -> TiltSeries:
+        """Check ``dataset``; optional coordinates that are missing become zero shifts."""
+        tilt = ("tilt",)
+        _require(dataset, "tilt series", {image: ("tilt", "y", "x"), "tilt_deg": tilt}, ("pixel_size_angstrom",))
+        _positive(dataset, "tilt series", "pixel_size_angstrom")
+        angles = dataset["tilt_deg"].to_numpy().astype(np.float64)
+        if not np.all(np.abs(angles) < 90):
+            raise DataError(f"tilt series: tilt_deg must lie within -90 and 90 degrees, got {angles.tolist()}")
+        zeros = ("tilt", np.zeros(dataset.sizes["tilt"]))
+        missing = {name: zeros for name in ("shift_y_angstrom", "shift_x_angstrom") if name not in dataset.variables}
+        return cls(dataset.assign_coords(missing))
+
+    @property
+    def pixel_size_angstrom(self) -> float:
+        return float(self.dataset.attrs["pixel_size_angstrom"])
+
+    @property
+    def tilt_deg(self) -> Floats:
+        return self.coordinate("tilt_deg")
+
+    def coordinate(self, name: str) -> Floats:
+        """(tilt,) float64 values of a coordinate."""
+        return self.dataset[name].to_numpy().astype(np.float64)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(y, x) pixels."""
+        return self.dataset.sizes["y"], self.dataset.sizes["x"]
+
+
+@dataclass(frozen=True)
+class Tomogram:
+    """A reconstructed volume: variable ``image`` (z, y, x), and the tilts it was made of.
+
+    Attributes ``voxel_size_angstrom``, ``tilt_deg`` (list), and where known ``defocus_um`` and the optics, which
+    template matching needs.
+    """
+
+    dataset: xr.Dataset
+
+    @classmethod
+    def parse(cls, dataset: xr.Dataset) -> Tomogram:
+        """Check ``dataset``."""
+        _require(dataset, "tomogram", {"image": ("z", "y", "x")}, ("voxel_size_angstrom",))
+        _positive(dataset, "tomogram", "voxel_size_angstrom")
+        return cls(dataset)
+
+    @property
+    def voxel_size_angstrom(self) -> float:
+        return float(self.dataset.attrs["voxel_size_angstrom"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        sizes = self.dataset.sizes
+        return sizes["z"], sizes["y"], sizes["x"]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {str(key): value for key, value in self.dataset.attrs.items()}

@@ -1,0 +1,1 @@
+"""Dask graphs made from kernels. Building one computes nothing; blocks come from picklable sources."""

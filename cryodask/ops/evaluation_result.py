@@ -1,0 +1,94 @@
+"""The numbers of an evaluation, derived once from the merged counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cryodask.kernels.scoring import DISTANCE_UNITS_PER_VOXEL, Counts
+from cryodask.kernels.scoring_ratios import GROUPS, f1_scores, group_means, localization_ratios, mean, ratio
+from cryodask.model.evaluation import NON_PROTEIN_CLASSES
+from cryodask.ops.evaluation import EvaluationCounts
+
+
+def finalise(
+    counts: EvaluationCounts, *, molecular_weight_kda: Mapping[str, float] | None = None, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The evaluation as a dictionary that goes to JSON as it is; counts of nothing are 0, ratios of nothing None.
+
+    Keys: ``mode``, ``n_tomograms``; ``localization`` with RR, TP, FP, FN, MH, AD (mean distance to the centre in
+    voxels), recall, precision, miss_rate, F1; ``classification`` with ``f1`` of each evaluated class, ``macro_f1``
+    (mean over the proteins present in the truth), ``confusion`` (rows true, columns picked, both as ``labels``) and
+    ``groups`` (mean F1 of the small, medium and large proteins; None without ``molecular_weight_kda``); ``ceiling``,
+    the localization and macro_f1 of the truth evaluated against itself; and ``notes``, sentences for the reader.
+    """
+    f1 = _class_f1(counts, counts.picks)
+    proteins = _proteins(counts, f1)
+    weights = {name.casefold(): value for name, value in (molecular_weight_kda or {}).items()}
+    known = {name: weights[name.casefold()] for name in proteins if name.casefold() in weights}
+    return {
+        "mode": counts.mode,
+        "n_tomograms": counts.picks.n_tomograms,
+        "localization": _localization(counts.picks),
+        "classification": {
+            "f1": f1,
+            "macro_f1": mean(proteins.values()),
+            "confusion": [list(row) for row in counts.picks.confusion],
+            "labels": list(counts.labels),
+            "groups": group_means(proteins, known) if known else dict.fromkeys(GROUPS),
+        },
+        "ceiling": {
+            "localization": _localization(counts.ceiling),
+            "macro_f1": mean(_proteins(counts, _class_f1(counts, counts.ceiling)).values()),
+        },
+        "notes": [*notes, *_notes(counts)],
+    }
+
+
+def _localization(counts: Counts) -> dict[str, Any]:
+    ratios = localization_ratios(counts.found, counts.recall_base, counts.precision_base)
+    return {
+        "RR": counts.submitted,
+        "TP": counts.found,
+        "FP": counts.false_positive,
+        "FN": counts.missed,
+        "MH": counts.multiply_found,
+        "AD": ratio(counts.distance_sum / DISTANCE_UNITS_PER_VOXEL, counts.found),
+        "recall": ratios.recall,
+        "precision": ratios.precision,
+        "miss_rate": ratios.miss_rate,
+        "F1": ratios.f1,
+    }
+
+
+def _class_f1(counts: EvaluationCounts, own: Counts) -> dict[str, float | None]:
+    values = f1_scores(own.class_found, own.class_false_positive, own.class_missed)
+    named = zip(counts.labels[1:], values[1:], strict=True)
+    return {name: value for name, value in named if name not in counts.excluded}
+
+
+def _proteins(counts: EvaluationCounts, f1: Mapping[str, float | None]) -> dict[str, float | None]:
+    """F1 of the evaluated proteins that the truth holds."""
+    in_truth = {
+        name: found + missed
+        for name, found, missed in zip(counts.labels, counts.picks.class_found, counts.picks.class_missed, strict=True)
+    }
+    return {name: value for name, value in f1.items() if in_truth[name] and name.casefold() not in NON_PROTEIN_CLASSES}
+
+
+def _notes(counts: EvaluationCounts) -> list[str]:
+    own = counts.picks
+    notes = [
+        f"{number} picks of class {name!r}, which the truth does not have: they count for localisation only"
+        for name, number in counts.unknown_classes
+    ]
+    if not own.submitted:
+        notes.append("no picks were submitted")
+    if own.picks_outside:
+        moved = " and were moved to its nearest voxel" if counts.mode == "shrec21" else ""
+        notes.append(f"{own.picks_outside} picks lie outside the volume{moved}")
+    if own.extra_picks:
+        notes.append(f"{own.extra_picks} picks are second or further picks of a particle")
+    if own.ignored_picks:
+        notes.append(f"{own.ignored_picks} picks left out: class not evaluated ({', '.join(counts.excluded)})")
+    return notes

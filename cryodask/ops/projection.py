@@ -1,0 +1,132 @@
+"""One tilt of the simulated series: slab rotation, multislice, optics, camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cryodask.kernels.absorption import ice_transmission
+from cryodask.kernels.detector import detect, expected_signal
+from cryodask.kernels.fourier import fourier_shift
+from cryodask.kernels.imaging import image_intensity
+from cryodask.kernels.multislice import propagate_slices
+from cryodask.kernels.slab_rotation import PADDING_VOXELS, rotate_slab, slab_height_voxels
+from cryodask.model.source import BlockSource
+from cryodask.ops.sample import SLAB_VOXELS
+from cryodask.params.schema import SimulationParameters
+
+Image = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiltSettings:
+    """What distinguishes one tilt from the others of its series."""
+
+    tilt_deg: float
+    dose_e_per_a2: float
+    defocus_um: float
+    shift_y_angstrom: float
+    shift_x_angstrom: float
+    seed: tuple[int, tuple[int, ...]]
+    """Entropy and spawn key of the SeedSequence of this tilt's counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class TiltImages:
+    """A simulated image, as electrons per pixel."""
+
+    noise_free: Image
+    counts: Image
+
+
+def simulate_tilt(
+    electrostatic_spline_v: BlockSource,
+    absorption_spline_v: BlockSource,
+    tilt: TiltSettings,
+    parameters: SimulationParameters,
+    ice_absorption_v: float,
+) -> TiltImages:
+    """Project the grand model at one tilt and record it, with and without noise.
+
+    The sample is read, turned and averaged into slices one slab of rows at a time, so that the task holds the slices
+    and never the whole grand model.
+    """
+    sample, optics = parameters.sample, parameters.microscope
+    pixel = sample.voxel_size_angstrom
+    slice_voxels = round(parameters.acquisition.slice_thickness_angstrom / pixel)
+    slices = [
+        _rotated_slices(source, tilt.tilt_deg, slice_voxels) for source in (electrostatic_spline_v, absorption_spline_v)
+    ]
+    wave = propagate_slices(
+        slices[0],
+        slices[1],
+        pixel_size_angstrom=pixel,
+        slice_thickness_angstrom=slice_voxels * pixel,
+        voltage_kv=optics.voltage_kv,
+    )
+    path = sample.box_voxels[0] * pixel / float(np.cos(np.radians(tilt.tilt_deg)))
+    intensity = image_intensity(
+        wave,
+        pixel_size_angstrom=pixel,
+        exit_height_angstrom=slices[0].shape[0] * slice_voxels * pixel,
+        transmission=ice_transmission(path, optics.voltage_kv, ice_absorption_v=ice_absorption_v),
+        defocus_um=tilt.defocus_um,
+        voltage_kv=optics.voltage_kv,
+        spherical_aberration_mm=optics.spherical_aberration_mm,
+        chromatic_aberration_mm=optics.chromatic_aberration_mm,
+        energy_spread_ev=optics.energy_spread_ev,
+        illumination_aperture_urad=optics.illumination_aperture_urad,
+        objective_diameter_um=optics.objective_diameter_um,
+        focal_distance_mm=optics.focal_distance_mm,
+    )
+    moved = fourier_shift(intensity, tilt.shift_y_angstrom / pixel, tilt.shift_x_angstrom / pixel)
+    entropy, spawn_key = tilt.seed
+    generator = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=spawn_key))
+    camera = parameters.detector.camera
+    oversampling = parameters.detector.oversampling
+    counts = detect(
+        moved,
+        dose_e_per_a2=tilt.dose_e_per_a2,
+        pixel_size_angstrom=pixel,
+        camera=camera,
+        oversampling=oversampling,
+        generator=generator,
+    )
+    noise_free = expected_signal(
+        moved,
+        dose_e_per_a2=tilt.dose_e_per_a2,
+        pixel_size_angstrom=pixel,
+        camera=camera,
+        oversampling=oversampling,
+    )
+    return TiltImages(noise_free.astype(np.float32), counts.astype(np.float32))
+
+
+def _rotated_slices(source: BlockSource, tilt_deg: float, slice_voxels: int) -> npt.NDArray[np.float32]:
+    """(slice, y, x) mean potentials of the turned sample, slab by slab."""
+    ny = source.shape[1]
+    nz, nx = (source.shape[axis] - 2 * PADDING_VOXELS for axis in (0, 2))
+    count = slab_height_voxels(nz, nx, tilt_deg, slice_voxels) // slice_voxels
+    slices = np.empty((count, ny, nx), np.float32)
+    for start in range(0, ny, SLAB_VOXELS):
+        rows = slice(start, min(start + SLAB_VOXELS, ny))
+        block = source.read((slice(None), rows, slice(None)))
+        slices[:, rows, :] = rotate_slab(block, tilt_deg, slice_voxels=slice_voxels)
+    return slices
+
+
+def simulate_tilt_bytes(parameters: SimulationParameters) -> int:
+    """Peak bytes of one tilt task, at the steepest tilt: slices of both potentials, a slab, waves and their FFTs."""
+    nz, ny, nx = parameters.sample.box_voxels
+    acquisition = parameters.acquisition
+    slice_voxels = round(acquisition.slice_thickness_angstrom / parameters.sample.voxel_size_angstrom)
+    steepest = max(abs(acquisition.tilt_min_deg), abs(acquisition.tilt_max_deg))
+    count = slab_height_voxels(nz, nx, steepest, slice_voxels) // slice_voxels
+    slices = 2 * 4 * count * ny * nx
+    slab = 3 * 4 * nz * min(SLAB_VOXELS, ny) * nx + 2 * 4 * count * min(SLAB_VOXELS, ny) * nx
+    # The sparse operator: about 160 taps of 12 bytes per slice and column, and as much again while it is built.
+    operator = 2 * 12 * 160 * count * nx
+    waves = 8 * 8 * ny * nx
+    return slices + max(slab + operator, waves)

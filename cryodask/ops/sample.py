@@ -1,0 +1,228 @@
+"""The sample: from atoms to particle densities, from placed particles to slabs of the grand model and its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cryodask.errors import DataError
+from cryodask.kernels.absorption import absorption_potential_v
+from cryodask.kernels.placement import place_spheres
+from cryodask.kernels.potential import displaced_fraction, electrostatic_potential
+from cryodask.kernels.resample import rotate_volume
+from cryodask.kernels.rotations import matrix_from_zxz_deg, uniform_rotations
+from cryodask.kernels.slab_rotation import spline_coefficients
+from cryodask.model.particles import Particles
+from cryodask.model.source import BlockSource
+from cryodask.model.structure import Structure
+from cryodask.params.schema import MicroscopeParameters, SampleParameters
+
+Volume = npt.NDArray[np.float32]
+
+DENSITY_VOXEL_ANGSTROM = 2.5
+"""Sampling of the particle densities: after the 4 angstrom blur nothing is left beyond its Nyquist frequency."""
+
+MASK_THRESHOLD_V = 0.5
+"""A truth voxel belongs to a particle where its mean potential over the ice exceeds this (the paper's Table 1)."""
+
+TRUTH_BINNING = 2
+"""Truth masks are sampled as the paper's: 10 angstrom voxels for a 5 angstrom grand model."""
+
+SLAB_VOXELS = 32
+"""Rows along y that one task fills: the unit in which the grand model is computed and stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleDensity:
+    """One class of particle on a fine grid, unrotated, its centre of mass at the grid's centre."""
+
+    electrostatic_v: Volume
+    """(z, y, x) potential above the ice it displaces, blurred."""
+    displaced_fraction: Volume
+    """(z, y, x) share of the voxel's ice that the particle displaces, blurred."""
+    voxel_size_angstrom: float
+    radius_angstrom: float
+    """Radius about the centre beyond which nothing exceeds the mask threshold."""
+
+
+def particle_density(structure: Structure, sample: SampleParameters) -> ParticleDensity:
+    """Density of one structure. The box leaves room for the blur's tails on every side."""
+    atoms = structure.load()
+    reach = float(np.abs(atoms.position_angstrom).max()) + 5.0 + 3.0 * sample.motion_blur_sigma_angstrom
+    side = 2 * int(np.ceil(reach / DENSITY_VOXEL_ANGSTROM)) + 1
+    corner = (side - 1) / 2 * DENSITY_VOXEL_ANGSTROM
+    positions = atoms.position_angstrom + corner
+    electrostatic = electrostatic_potential(
+        atoms.scattering_a,
+        atoms.scattering_b,
+        positions,
+        shape=(side,) * 3,
+        voxel_size_angstrom=DENSITY_VOXEL_ANGSTROM,
+        solvent_volume_a3=atoms.solvent_volume_a3,
+        solvent_potential_v=sample.solvent_potential_v,
+        blur_sigma_angstrom=sample.motion_blur_sigma_angstrom,
+        weight=atoms.weight,
+    ).astype(np.float32)
+    fraction = displaced_fraction(
+        positions,
+        atoms.solvent_volume_a3,
+        shape=(side,) * 3,
+        voxel_size_angstrom=DENSITY_VOXEL_ANGSTROM,
+        blur_sigma_angstrom=sample.motion_blur_sigma_angstrom,
+        weight=atoms.weight,
+    ).astype(np.float32)
+    inside = np.argwhere(electrostatic > MASK_THRESHOLD_V)
+    if not len(inside):
+        raise DataError(f"structure {structure.info.class_id}: its potential never exceeds {MASK_THRESHOLD_V} V")
+    radius = float(np.linalg.norm(inside - (side - 1) / 2, axis=1).max()) * DENSITY_VOXEL_ANGSTROM
+    return ParticleDensity(electrostatic, fraction, DENSITY_VOXEL_ANGSTROM, radius)
+
+
+def draw_particles(
+    radii_angstrom: Mapping[str, float],
+    sample: SampleParameters,
+    generator: np.random.Generator,
+    tomogram: str,
+) -> Particles:
+    """Classes drawn uniformly, placed without overlap, turned uniformly over SO(3)."""
+    low, high = sample.particle_count
+    count = int(generator.integers(low, high + 1))
+    names = sorted(radii_angstrom)
+    classes = [names[index] for index in generator.integers(0, len(names), count)]
+    nz, ny, nx = (n * sample.voxel_size_angstrom for n in sample.box_voxels)
+    centres = place_spheres(
+        np.array([radii_angstrom[name] for name in classes]),
+        box_angstrom=(nz, ny, nx),
+        clearance_angstrom=sample.clearance_angstrom,
+        generator=generator,
+    )
+    return Particles.create(classes, centres, tomogram=tomogram, zxz_deg=uniform_rotations(count, generator))
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSlab:
+    """What one task of the grand model produces: full extent in z and x, some rows along y."""
+
+    electrostatic_v: Volume
+    absorption_v: Volume
+    electrostatic_spline_v: Volume
+    """Cubic B-spline coefficients along z and x, which every tilt needs and no tilt has to compute again."""
+    absorption_spline_v: Volume
+    class_mask: npt.NDArray[np.uint8]
+    """(z, y, x) / TRUTH_BINNING, label of the class (1-based in the order of the class list), 0 for none."""
+    occupancy_mask: npt.NDArray[np.int32]
+    """The same grid, 1-based position of the particle in the truth's list, 0 for none."""
+
+
+@dataclass(frozen=True)
+class DensitySource:
+    """Where a task finds the density of a class."""
+
+    electrostatic_v: BlockSource
+    displaced_fraction: BlockSource
+    voxel_size_angstrom: float
+    radius_angstrom: float
+
+
+def sample_slab(
+    particles: Particles,
+    densities: Mapping[str, DensitySource],
+    rows: tuple[int, int],
+    sample: SampleParameters,
+    microscope: MicroscopeParameters,
+) -> SampleSlab:
+    """Rows ``rows[0]`` to ``rows[1]`` along y of the grand model and of the truth masks."""
+    nz, _, nx = sample.box_voxels
+    shape = (nz, rows[1] - rows[0], nx)
+    electrostatic = np.zeros(shape, np.float32)
+    displaced = np.zeros(shape, np.float32)
+    truth_shape = tuple(n // TRUTH_BINNING for n in shape)
+    class_mask = np.zeros(truth_shape, np.uint8)
+    occupancy_mask = np.zeros(truth_shape, np.int32)
+    labels = {name: label for label, name in enumerate(sorted(densities), start=1)}
+    centres = particles.voxels(sample.box_voxels, sample.voxel_size_angstrom)
+    for index, (name, centre) in enumerate(zip(particles.class_id, centres, strict=True)):
+        density = densities[name]
+        window = _window(centre, density, sample, rows)
+        if window is None:
+            continue
+        matrix = matrix_from_zxz_deg(particles.zxz_deg[index])
+        here = tuple(slice(a - o, b - o) for (a, b), o in zip(window, (0, rows[0], 0), strict=True))
+        potential = _rotated(density.electrostatic_v, density, matrix, centre, window, sample)
+        electrostatic[here] += potential
+        displaced[here] += _rotated(density.displaced_fraction, density, matrix, centre, window, sample)
+        truth_here = tuple(slice(s.start // TRUTH_BINNING, s.stop // TRUTH_BINNING) for s in here)
+        # Where the blurred skirts of two neighbours share a voxel, the first in the list keeps it.
+        own = (_block_mean(potential) > MASK_THRESHOLD_V) & (occupancy_mask[truth_here] == 0)
+        class_mask[truth_here][own] = labels[name]
+        occupancy_mask[truth_here][own] = index + 1
+    absorption = displaced * np.float32(_absorption_contrast_v(sample, microscope))
+    return SampleSlab(
+        electrostatic,
+        absorption,
+        spline_coefficients(electrostatic),
+        spline_coefficients(absorption),
+        class_mask,
+        occupancy_mask,
+    )
+
+
+def ice_absorption_v(sample: SampleParameters, microscope: MicroscopeParameters) -> float:
+    """Absorption potential of the ice: the parameter where given, else computed from its density."""
+    if sample.ice_absorption_v is not None:
+        return sample.ice_absorption_v
+    return absorption_potential_v("ice", microscope.voltage_kv)
+
+
+def _absorption_contrast_v(sample: SampleParameters, microscope: MicroscopeParameters) -> float:
+    return absorption_potential_v("protein", microscope.voltage_kv) - ice_absorption_v(sample, microscope)
+
+
+Window = Sequence[tuple[int, int]]
+
+
+def _window(
+    centre: npt.NDArray[np.float64], density: DensitySource, sample: SampleParameters, rows: tuple[int, int]
+) -> Window | None:
+    """Voxel ranges (z, y, x) that a particle can reach, aligned to truth voxels and cut to the slab; None if outside."""
+    reach = density.electrostatic_v.shape[0] / 2 * density.voxel_size_angstrom / sample.voxel_size_angstrom
+    limits = ((0, sample.box_voxels[0]), rows, (0, sample.box_voxels[2]))
+    window = []
+    for position, (low, high) in zip(centre, limits, strict=True):
+        start = max(low, int(np.floor((position - reach) / TRUTH_BINNING)) * TRUTH_BINNING)
+        stop = min(high, int(np.ceil((position + reach + 1) / TRUTH_BINNING)) * TRUTH_BINNING)
+        if start >= stop:
+            return None
+        window.append((start, stop))
+    return window
+
+
+def _rotated(
+    source: BlockSource,
+    density: DensitySource,
+    matrix: npt.NDArray[np.float64],
+    centre: npt.NDArray[np.float64],
+    window: Window,
+    sample: SampleParameters,
+) -> Volume:
+    """The particle's density in the window, turned and moved to its place."""
+    shape = tuple(stop - start for start, stop in window)
+    middle = np.array([start + (stop - start - 1) / 2 for start, stop in window])
+    volume: Volume = rotate_volume(
+        source.read((slice(None),) * 3),
+        matrix,
+        output_shape=shape,
+        zoom=sample.voxel_size_angstrom / density.voxel_size_angstrom,
+        centre_offset=tuple(centre - middle),
+    )
+    return volume
+
+
+def _block_mean(volume: Volume) -> Volume:
+    nz, ny, nx = (n // TRUTH_BINNING for n in volume.shape)
+    blocks = volume.reshape(nz, TRUTH_BINNING, ny, TRUTH_BINNING, nx, TRUTH_BINNING)
+    mean: Volume = blocks.mean(axis=(1, 3, 5))
+    return mean

@@ -1,0 +1,58 @@
+"""Sane limits of every number in the schema: wide enough for any real experiment, narrow enough to catch a wrong unit.
+
+Keys are ``Class.field``; a pair is checked end by end. The unit also serves messages and the parameter table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Bound(NamedTuple):
+    """Both ends are allowed."""
+
+    low: float
+    high: float
+    unit: str = ""
+
+
+BOUNDS: dict[str, Bound] = {
+    "RunParameters.models": Bound(1, 100_000),
+    "SampleParameters.box_voxels": Bound(4, 16_384, "voxels"),
+    "SampleParameters.voxel_size_angstrom": Bound(0.5, 50, "angstrom"),
+    "SampleParameters.particle_count": Bound(0, 1_000_000),
+    "SampleParameters.gold_count": Bound(0, 10_000),
+    "SampleParameters.vesicle_count": Bound(0, 1_000),
+    "SampleParameters.clearance_angstrom": Bound(0, 1_000, "angstrom"),
+    "SampleParameters.motion_blur_sigma_angstrom": Bound(0, 100, "angstrom"),
+    "SampleParameters.solvent_potential_v": Bound(0, 20, "V"),
+    "SampleParameters.ice_absorption_v": Bound(0, 5, "V"),
+    "MicroscopeParameters.voltage_kv": Bound(60, 1_500, "kV"),
+    "MicroscopeParameters.defocus_um": Bound(0, 20, "um"),
+    "MicroscopeParameters.spherical_aberration_mm": Bound(0, 20, "mm"),
+    "MicroscopeParameters.chromatic_aberration_mm": Bound(0, 20, "mm"),
+    "MicroscopeParameters.energy_spread_ev": Bound(0, 10, "eV"),
+    "MicroscopeParameters.illumination_aperture_urad": Bound(0, 1_000, "urad"),
+    "MicroscopeParameters.objective_diameter_um": Bound(1, 1_000, "um"),
+    "MicroscopeParameters.focal_distance_mm": Bound(0.1, 50, "mm"),
+    "AcquisitionParameters.tilt_min_deg": Bound(-90, 90, "deg"),
+    "AcquisitionParameters.tilt_max_deg": Bound(-90, 90, "deg"),
+    "AcquisitionParameters.tilt_count": Bound(1, 1_000),
+    "AcquisitionParameters.total_dose_e_per_a2": Bound(0.01, 1_000, "e/angstrom^2"),
+    "AcquisitionParameters.shift_sigma_angstrom": Bound(0, 1_000, "angstrom"),
+    "AcquisitionParameters.slice_thickness_angstrom": Bound(0.5, 1_000, "angstrom"),
+    "DetectorParameters.oversampling": Bound(1, 8),
+    "DetectorParameters.beam_damage_snr": Bound(0.01, 1_000),
+    "ReconstructionParameters.binning": Bound(1, 32),
+    "ReconstructionParameters.thickness_voxels": Bound(1, 16_384, "voxels"),
+    "ReconstructionParameters.taper_fraction": Bound(0, 0.5),
+    "ReconstructionParameters.slab_voxels": Bound(1, 16_384, "voxels"),
+    "MatchingParameters.angular_step_deg": Bound(0.5, 90, "deg"),
+    "MatchingParameters.low_pass_angstrom": Bound(1, 1_000, "angstrom"),
+    "MatchingParameters.rotations_per_task": Bound(1, 1_000_000),
+    "MatchingParameters.max_picks": Bound(1, 1_000_000),
+    "MatchingParameters.threshold_z": Bound(0, 1_000),
+}
+
+IN_ORDER: dict[str, tuple[str, str]] = {"AcquisitionParameters": ("tilt_min_deg", "tilt_max_deg")}
+"""Class, and its two fields of which the first must not exceed the second."""

@@ -1,0 +1,127 @@
+"""Parameters of every stage: frozen, keyword-only, units in the names.
+
+A pair ``(low, high)`` is a range from which one value a model is drawn uniformly; equal ends fix it. Presets
+(``presets/*.yaml``) are data for these classes; ``loader.load_parameters`` is the only way from text to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Range = tuple[float, float]
+CountRange = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleParameters:
+    """What lies in the ice."""
+
+    box_voxels: tuple[int, int, int] = (360, 1024, 1024)
+    """Grand model size (z, y, x); z is the ice thickness."""
+    voxel_size_angstrom: float = 5.0
+    particle_count: CountRange = (1000, 3000)
+    gold_count: CountRange = (0, 0)
+    vesicle_count: CountRange = (0, 0)
+    clearance_angstrom: float = 5.0
+    """Least gap between the bounding spheres of two particles."""
+    motion_blur_sigma_angstrom: float = 4.0
+    """Gaussian blur of all potentials: beam-induced motion and radiation damage."""
+    solvent_potential_v: float = 4.530129
+    """Mean inner potential of the ice that each atom displaces."""
+    ice_absorption_v: float | None = None
+    """Absorption potential of ice; None computes it from its density (0.2041 V at 300 kV)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroscopeParameters:
+    """Electron optics."""
+
+    voltage_kv: float = 300.0
+    defocus_um: Range = (2.0, 5.0)
+    """Underfocus is positive; at the centre of the specimen."""
+    spherical_aberration_mm: float = 2.7
+    chromatic_aberration_mm: float = 2.7
+    energy_spread_ev: float = 0.7
+    illumination_aperture_urad: float = 30.0
+    objective_diameter_um: float = 100.0
+    focal_distance_mm: float = 4.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquisitionParameters:
+    """The tilt series: angles, dose, shifts and how the beam's way through the sample is computed."""
+
+    tilt_min_deg: float = -60.0
+    tilt_max_deg: float = 60.0
+    tilt_count: int = 61
+    total_dose_e_per_a2: Range = (100.0, 120.0)
+    """Over the whole series, divided equally over the tilts."""
+    shift_sigma_angstrom: Range = (0.0, 0.0)
+    """Standard deviation of the random image shifts in x and y, drawn once a model."""
+    slice_thickness_angstrom: float = 50.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorParameters:
+    """The camera and what is done to its images."""
+
+    camera: Literal["k2", "ideal"] = "k2"
+    oversampling: int = 2
+    """Camera pixels along one side of an image pixel."""
+    beam_damage_snr: Range | None = None
+    """Extra Gaussian noise at this signal-to-noise ratio, as in the organisers' configurations; None adds none."""
+    ring_scaling: Literal["none", "synthetic"] = "none"
+    """Amplitude profile that the images are scaled to ring by ring."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationParameters:
+    """Everything that ``simulate`` depends on besides the structures, the number of models and the seed."""
+
+    sample: SampleParameters = field(default_factory=SampleParameters)
+    microscope: MicroscopeParameters = field(default_factory=MicroscopeParameters)
+    acquisition: AcquisitionParameters = field(default_factory=AcquisitionParameters)
+    detector: DetectorParameters = field(default_factory=DetectorParameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionParameters:
+    """Weighted back-projection."""
+
+    binning: int = 2
+    """Fourier-crop factor of the images; the tomogram's voxels are this many image pixels wide."""
+    window: Literal["ram-lak", "shepp-logan", "hamming", "hann"] = "ram-lak"
+    thickness_voxels: int | None = None
+    """Depth of the tomogram; None takes the sample's thickness."""
+    taper_fraction: float = 0.05
+    """Width of the cosine taper at each image edge, as a fraction of the image."""
+    slab_voxels: int = 32
+    """Rows along y that one task reconstructs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingParameters:
+    """Template matching and the picks that come of it."""
+
+    angular_step_deg: float = 15.0
+    """Side of the cube of rotation space that one rotation stands for: 8 pi^2 / step^3 rotations."""
+    low_pass_angstrom: float = 40.0
+    """Resolution at which the Gaussian low-pass of tomogram and template has fallen to one half."""
+    whiten: bool = True
+    """Divide tomogram and template by the tomogram's radial amplitude spectrum within the wedge."""
+    rotations_per_task: int = 128
+    max_picks: int = 1000
+    """Candidates kept per template before the classes compete."""
+    threshold_z: float = 6.0
+    """Least robust z-score of a pick (median and median absolute deviation of its template's score map)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParameters:
+    """All stages of ``benchmark``; the stage commands take their part of it."""
+
+    models: int = 1
+    simulation: SimulationParameters = field(default_factory=SimulationParameters)
+    reconstruction: ReconstructionParameters = field(default_factory=ReconstructionParameters)
+    matching: MatchingParameters = field(default_factory=MatchingParameters)

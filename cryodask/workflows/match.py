@@ -1,0 +1,235 @@
+"""``match``: score maps of every template over every tomogram, and the picks that come of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask
+import numpy as np
+from dask.delayed import Delayed
+from distributed import Client
+
+from cryodask.io.store import GroupSpec, Store, Variable
+from cryodask.io.store_spec import SCHEMA_VERSION
+from cryodask.kernels.rotations import coverage, rotation_set
+from cryodask.model.particles import Particles
+from cryodask.model.progress import Progress
+from cryodask.ops import matching as ops
+from cryodask.ops import picking
+from cryodask.ops.templates import SearchFilter, fine_template
+from cryodask.params.loader import to_dict
+from cryodask.params.schema import MatchingParameters
+from cryodask.params.tokens import token
+from cryodask.workflows import layout
+from cryodask.workflows.execution import execute
+from cryodask.workflows.search_inputs import NamedTemplate, SearchInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchJob:
+    """What is searched for, where, and how."""
+
+    tomograms: tuple[SearchInput, ...]
+    templates: tuple[NamedTemplate, ...]
+    parameters: MatchingParameters
+    dark: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchResult:
+    """Picks of all tomograms, best first within each, and the record of the search (job.json)."""
+
+    picks: Particles
+    record: dict[str, Any]
+
+
+def match(
+    maps: Store, job: MatchJob, *, client: Client | None, progress: Progress, overwrite: bool = False
+) -> MatchResult:
+    """Search every tomogram; maps are kept in ``maps``, so that an interrupted search goes on where it stopped."""
+    maps.create()
+    started = time.perf_counter()
+    matrices = rotation_set(job.parameters.angular_step_deg)
+    search = _Search(maps, job, matrices, overwrite)
+    parts, thresholds = [], {}
+    for tomogram in job.tomograms:
+        search.make_maps(tomogram, client, progress)
+        picks, statistics = search.pick(tomogram, client, progress)
+        parts.append(picks)
+        thresholds[tomogram.name] = statistics
+    covering = coverage(matrices)
+    record = {
+        "engine": "fft",
+        "templates": [t.source.template_id for t in job.templates],
+        "tomograms": [t.name for t in job.tomograms],
+        "rotations": len(matrices),
+        "angular_step_deg": job.parameters.angular_step_deg,
+        "covering_radius_deg": covering.largest_deg,
+        "mean_misorientation_deg": covering.mean_deg,
+        "parameters": to_dict(job.parameters),
+        "score_maps": thresholds,
+        "picks": sum(len(part) for part in parts),
+        "seconds": time.perf_counter() - started,
+    }
+    return MatchResult(picks=picking.joined(parts), record=record)
+
+
+class _Search:
+    """One search: the same rotations, templates and parameters on every tomogram."""
+
+    def __init__(self, maps: Store, job: MatchJob, matrices: Any, overwrite: bool) -> None:  # noqa: ANN401
+        self.maps, self.job, self.matrices, self.overwrite = maps, job, matrices, overwrite
+
+    def make_maps(self, tomogram: SearchInput, client: Client | None, progress: Progress) -> None:
+        """Filtered tomogram, then the score and rotation map of every template."""
+        search = self._filtered(tomogram, client, progress)
+        tasks: list[Delayed] = []
+        for template in self.job.templates:
+            tasks += self._template_tasks(tomogram, search, template)
+        execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} search")
+        for template in self.job.templates:
+            self.maps.finish(layout.scores_group(tomogram.name, template.source.template_id))
+
+    def _search_record(self, tomogram: SearchInput) -> dict[str, Any]:
+        parameters = self.job.parameters
+        return {
+            "tomogram": tomogram.token,
+            "voxel_size_angstrom": tomogram.voxel_size_angstrom,
+            "tilt_deg": tomogram.tilt_deg,
+            "optics": dict(tomogram.optics),
+            "dark": self.job.dark,
+            "low_pass_angstrom": parameters.low_pass_angstrom,
+            "whiten": parameters.whiten,
+            "schema_version": SCHEMA_VERSION,
+        }
+
+    def _filtered(self, tomogram: SearchInput, client: Client | None, progress: Progress) -> SearchFilter:
+        """Write the filtered tomogram if it is not there; the filter that templates have to pass too."""
+        group, record = layout.search_group(tomogram.name), self._search_record(tomogram)
+        spec = GroupSpec(
+            kind="search-volume",
+            token=token(record),
+            parameters=record,
+            variables=(
+                Variable(
+                    name="image",
+                    dims=("z", "y", "x"),
+                    shape=tomogram.shape,
+                    dtype="float32",
+                    chunks=tuple(min(n, 64) for n in tomogram.shape),
+                ),
+            ),
+        )
+        search = SearchFilter(
+            voxel_size_angstrom=tomogram.voxel_size_angstrom,
+            low_pass_angstrom=self.job.parameters.low_pass_angstrom,
+            tilt_deg=tomogram.tilt_deg,
+            dark=self.job.dark,
+            optics=tomogram.optics,
+        )
+        if self.maps.prepare(group, spec, overwrite=self.overwrite):
+            task = dask.delayed(_write_filtered, pure=False)(
+                self.maps, group, tomogram, search, self.job.parameters.whiten
+            )
+            (gains,) = execute([task], client=client, progress=progress, stage=f"{tomogram.name} filter")
+            self.maps.finish(group, {"whitening": gains, "voxel_size_angstrom": tomogram.voxel_size_angstrom})
+        gains = self.maps.info(group)["whitening"]
+        return replace(search, whitening=None if gains is None else (tuple(gains[0]), tuple(gains[1])))
+
+    def _template_tasks(
+        self, tomogram: SearchInput, search: SearchFilter, template: NamedTemplate
+    ) -> list[Delayed]:
+        """One task a tile of a template: a tree of batches, and the writing of its core."""
+        group = layout.scores_group(tomogram.name, template.source.template_id)
+        record = {
+            "search": self._search_record(tomogram),
+            "template": template.token,
+            "radius_angstrom": template.source.radius_angstrom,
+            "angular_step_deg": self.job.parameters.angular_step_deg,
+            "tile_voxels": ops.TILE_VOXELS,
+            "rotations_per_task": self.job.parameters.rotations_per_task,
+        }
+        shape = tomogram.shape
+        parts = ops.tiles(shape)
+        chunks = tuple(min(n, 64) for n in shape)
+        spec = GroupSpec(
+            kind="scores",
+            token=token(record),
+            parameters=record,
+            variables=(
+                Variable(name="score", dims=("z", "y", "x"), shape=shape, dtype="float32", chunks=chunks),
+                Variable(name="rotation_id", dims=("z", "y", "x"), shape=shape, dtype="int32", chunks=chunks),
+            ),
+            attrs={"voxel_size_angstrom": tomogram.voxel_size_angstrom, "radius_angstrom": record["radius_angstrom"]},
+            blocks=len(parts),
+        )
+        pending = self.maps.prepare(group, spec, overwrite=self.overwrite)
+        if not pending:
+            return []
+        fine = dask.delayed(fine_template, pure=False)(template.source, search)
+        filtered = self.maps.source(layout.search_group(tomogram.name), "image")
+        return [self._tile_task(group, block, parts[block], filtered, fine) for block in pending]
+
+    def _tile_task(self, group: str, block: int, tile: ops.Tile, filtered: Any, fine: Delayed) -> Delayed:  # noqa: ANN401
+        prepared = dask.delayed(ops.prepare_tile, pure=False)(filtered, tile, fine)
+        ranges = ops.batches(len(self.matrices), self.job.parameters.rotations_per_task)
+        results = [
+            dask.delayed(ops.search_batch, pure=False)(prepared, fine, self.matrices[first:last], first)
+            for first, last in ranges
+        ]
+        while len(results) > 1:
+            pairs = [results[i : i + 2] for i in range(0, len(results), 2)]
+            results = [dask.delayed(ops.merge, pure=False)(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+        core = dask.delayed(ops.core_of, pure=False)(results[0], tile, filtered.shape, fine)
+        task: Delayed = dask.delayed(_write_scores, pure=False)(self.maps, group, block, tile, core)
+        return task
+
+    def pick(
+        self, tomogram: SearchInput, client: Client | None, progress: Progress
+    ) -> tuple[Particles, dict[str, dict[str, float]]]:
+        """Peaks of every template, decided between by z-score; and each map's median and deviation."""
+        parameters = self.job.parameters
+        tasks = []
+        for template in self.job.templates:
+            group = layout.scores_group(tomogram.name, template.source.template_id)
+            tasks.append(
+                dask.delayed(ops.peaks_of, pure=False)(
+                    self.maps.source(group, "score"),
+                    self.maps.source(group, "rotation_id"),
+                    template.source.radius_angstrom / tomogram.voxel_size_angstrom,
+                    parameters.max_picks,
+                    parameters.threshold_z,
+                )
+            )
+        peaks = execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} peaks")
+        picks = picking.decide(
+            [(t.source.template_id, t.source.radius_angstrom, p) for t, p in zip(self.job.templates, peaks, strict=True)],
+            self.matrices,
+            shape=tomogram.shape,
+            voxel_size_angstrom=tomogram.voxel_size_angstrom,
+            tomogram=tomogram.name,
+        )
+        statistics = {
+            t.source.template_id: {"median": p.median, "sigma": p.sigma, "candidates": len(p.score)}
+            for t, p in zip(self.job.templates, peaks, strict=True)
+        }
+        return picks, statistics
+
+
+def _write_filtered(
+    maps: Store, group: str, tomogram: SearchInput, search: SearchFilter, whiten: bool
+) -> Sequence[Sequence[float]] | None:
+    volume = np.asarray(tomogram.image.read((slice(None),) * 3), dtype=np.float32)
+    gains = ops.whitening_filter(volume, tomogram.voxel_size_angstrom, tomogram.tilt_deg) if whiten else None
+    maps.write(group, "image", (0, 0, 0), ops.filtered_tomogram(volume, replace(search, whitening=gains)))
+    maps.mark_done(group, 0)
+    return gains
+
+
+def _write_scores(maps: Store, group: str, block: int, tile: ops.Tile, core: Any) -> None:  # noqa: ANN401
+    maps.write(group, "score", tile.start, core[0])
+    maps.write(group, "rotation_id", tile.start, core[1])
+    maps.mark_done(group, block)

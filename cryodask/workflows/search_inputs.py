@@ -1,0 +1,142 @@
+"""What a template search starts from: tomograms and templates, from a data set or from MRC files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cryodask.errors import DataError
+from cryodask.io.mrc import read_volume
+from cryodask.io.store import Store
+from cryodask.model.images import Tomogram
+from cryodask.model.source import ArraySource, BlockSource
+from cryodask.ops.sample import MASK_THRESHOLD_V
+from cryodask.ops.templates import TemplateSource
+from cryodask.workflows import layout
+
+OPTICS = ("voltage_kv", "defocus_um", "spherical_aberration_mm", "chromatic_aberration_mm", "energy_spread_ev",
+          "illumination_aperture_urad", "objective_diameter_um", "focal_distance_mm")  # fmt: skip
+_LEAST_OPTICS = OPTICS[:3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchInput:
+    """One tomogram, and what is known of how it was made."""
+
+    name: str
+    image: BlockSource
+    voxel_size_angstrom: float
+    tilt_deg: tuple[float, ...] | None = None
+    optics: Mapping[str, float] = field(default_factory=dict)
+    token: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        nz, ny, nx = self.image.shape
+        return nz, ny, nx
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTemplate:
+    """A template and the token of everything its density was made from."""
+
+    source: TemplateSource
+    token: str
+
+
+def tomograms_of_store(store: Store) -> list[SearchInput]:
+    """All complete tomograms of a data set; DataError if there is none."""
+    inputs = []
+    for name in layout.models_with(store, "tomogram/scale0"):
+        group = layout.tomogram_group(name)
+        tomogram = Tomogram.parse(store.open(group))
+        attrs = tomogram.attrs
+        optics = {key: float(attrs[key]) for key in OPTICS if key in attrs}
+        inputs.append(
+            SearchInput(
+                name=name,
+                image=store.source(group, "image"),
+                voxel_size_angstrom=tomogram.voxel_size_angstrom,
+                tilt_deg=tuple(attrs["tilt_deg"]) if "tilt_deg" in attrs else None,
+                optics=optics if all(key in optics for key in _LEAST_OPTICS) else {},
+                token=store.token(group),
+            )
+        )
+    return inputs
+
+
+def tomogram_of_mrc(
+    path: Path, *, voxel_size_angstrom: float | None, tilt_deg: tuple[float, ...] | None
+) -> SearchInput:
+    """A tomogram from an MRC file; a voxel size given here wins over the header's."""
+    image, header_voxel = read_volume(path)
+    voxel = _voxel_size(path, header_voxel, voxel_size_angstrom)
+    return SearchInput(
+        name=path.stem,
+        image=ArraySource(np.asarray(image, dtype=np.float32)),
+        voxel_size_angstrom=voxel,
+        tilt_deg=tilt_deg,
+        token=_file_hash(path, voxel, *(tilt_deg or ())),
+    )
+
+
+def templates_of_store(store: Store, classes: Sequence[str] | None = None) -> list[NamedTemplate]:
+    """Templates from the densities that a data set was simulated from."""
+    prefix = "structures/"
+    known = [entry for entry in store.groups() if entry.path.startswith(prefix) and entry.complete]
+    names = [entry.path.removeprefix(prefix) for entry in known]
+    if not names:
+        raise DataError(f"{store.path} holds no structures to make templates of: give --templates")
+    missing = sorted(set(classes or ()) - set(names))
+    if missing:
+        raise DataError(f"{store.path} has no structure {', '.join(missing)}; it has {', '.join(names)}")
+    return [_template_of_group(store, name) for name in names if classes is None or name in classes]
+
+
+def _template_of_group(store: Store, name: str) -> NamedTemplate:
+    group = layout.structure_group(name)
+    attrs = store.info(group)
+    radius = attrs.get("mask_radius_angstrom") or attrs["radius_angstrom"]
+    source = TemplateSource(
+        template_id=name,
+        density=store.source(group, "electrostatic_v"),
+        voxel_size_angstrom=float(attrs["voxel_size_angstrom"]),
+        radius_angstrom=float(radius),
+    )
+    return NamedTemplate(source=source, token=store.token(group))
+
+
+def template_of_mrc(path: Path, *, voxel_size_angstrom: float | None) -> NamedTemplate:
+    """A template from an MRC file, protein positive; its mask reaches as far as a tenth of the density's maximum."""
+    density, header_voxel = read_volume(path)
+    voxel = _voxel_size(path, header_voxel, voxel_size_angstrom)
+    threshold = 0.1 * float(density.max())
+    inside = np.argwhere(density > threshold)
+    if not len(inside) or not threshold > 0:
+        raise DataError(f"template {path} has no positive density: particles must be positive (invert it first)")
+    centre = (np.array(density.shape) - 1) / 2
+    radius = (float(np.linalg.norm(inside - centre, axis=1).max()) + 0.5) * voxel
+    source = TemplateSource(
+        template_id=path.stem,
+        density=ArraySource(np.asarray(density, dtype=np.float32)),
+        voxel_size_angstrom=voxel,
+        radius_angstrom=min(radius, min(density.shape) / 2 * voxel),
+    )
+    return NamedTemplate(source=source, token=_file_hash(path, voxel, MASK_THRESHOLD_V))
+
+
+def _voxel_size(path: Path, header: float | None, given: float | None) -> float:
+    voxel = given if given is not None else header
+    if voxel is None:
+        raise DataError(f"{path} does not say how large its voxels are: give --voxel-size ANGSTROM")
+    return voxel
+
+
+def _file_hash(path: Path, *settings: float) -> str:
+    digest = hashlib.sha256(path.read_bytes())
+    digest.update(repr(settings).encode())
+    return digest.hexdigest()

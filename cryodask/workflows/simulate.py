@@ -1,0 +1,313 @@
+"""``simulate``: structures to a data set with grand models, truth and tilt series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import numpy as np
+from dask.delayed import Delayed
+from distributed import Client
+
+from cryodask.errors import ConfigError
+from cryodask.io.store import GroupSpec, Store, Variable
+from cryodask.io.store_spec import SCHEMA_VERSION
+from cryodask.kernels.slab_rotation import PADDING_VOXELS
+from cryodask.model.particles import Particles
+from cryodask.model.progress import Progress
+from cryodask.model.structure import Structure
+from cryodask.ops import sample as sample_ops
+from cryodask.ops.projection import TiltSettings, simulate_tilt
+from cryodask.params.loader import to_dict
+from cryodask.params.schema import SimulationParameters
+from cryodask.params.tokens import token
+from cryodask.workflows import layout
+from cryodask.workflows.densities import density_token, make_densities
+from cryodask.workflows.execution import execute
+
+_SAMPLE, _SETTINGS, _COUNTS = range(3)
+"""First element of each random stream's spawn key (then model, then index)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateJob:
+    """Everything that decides what a simulation yields."""
+
+    structures: tuple[Structure, ...]
+    parameters: SimulationParameters
+    models: int
+    seed: int
+    storage_rows: int | None = None
+    """Rows along y in one stored chunk of the grand model; never changes a value. None stores what one task makes."""
+
+    def __post_init__(self) -> None:
+        if not self.structures:
+            raise ConfigError("no structure to simulate: the set is empty after its restrictions")
+        if self.models < 1:
+            raise ConfigError(f"--models is {self.models}, must be at least 1")
+        if self.seed < 0:
+            raise ConfigError(f"--seed is {self.seed}, must not be negative")
+        _refuse_what_is_not_simulated(self.parameters)
+        step = 2 * sample_ops.TRUTH_BINNING
+        if any(n % step for n in self.parameters.sample.box_voxels):
+            raise ConfigError(f"sample.box_voxels {list(self.parameters.sample.box_voxels)}: multiples of {step} only")
+        if self.storage_rows is not None and sample_ops.SLAB_VOXELS % self.storage_rows:
+            raise ConfigError(f"storage_rows is {self.storage_rows}, must divide {sample_ops.SLAB_VOXELS}")
+
+
+def _refuse_what_is_not_simulated(parameters: SimulationParameters) -> None:
+    """Say so, rather than leave out silently, where a preset asks for what this version cannot make."""
+    wanted = {
+        "sample.gold_count": parameters.sample.gold_count[1] > 0,
+        "sample.vesicle_count": parameters.sample.vesicle_count[1] > 0,
+        "detector.beam_damage_snr": parameters.detector.beam_damage_snr is not None,
+        "detector.ring_scaling": parameters.detector.ring_scaling != "none",
+    }
+    asked = [name for name, value in wanted.items() if value]
+    if asked:
+        off = {"sample.gold_count": "[0,0]", "sample.vesicle_count": "[0,0]", "detector.beam_damage_snr": "null"}
+        remedy = " ".join(f"--set {name}={off.get(name, 'none')}" for name in asked)
+        raise ConfigError(f"this version does not simulate {', '.join(asked)} yet: switch it off with {remedy}")
+
+
+def simulate(
+    store: Store, job: SimulateJob, *, client: Client | None, progress: Progress, overwrite: bool = False
+) -> list[str]:
+    """Fill ``store`` with ``job.models`` simulated tilt series; what is there already is kept. Returns model names."""
+    store.create()
+    densities = make_densities(
+        store, job.structures, job.parameters.sample, client=client, progress=progress, overwrite=overwrite
+    )
+    names = []
+    for index in range(job.models):
+        model = _Model(store, job, index, densities, overwrite)
+        model.make_sample(client, progress)
+        model.make_tilt_series(client, progress)
+        names.append(model.name)
+    return names
+
+
+# -- one model -----------------------------------------------------------------------------------------------------
+
+
+class _Model:
+    """The stages of one simulated tomogram, each resumable."""
+
+    def __init__(
+        self,
+        store: Store,
+        job: SimulateJob,
+        index: int,
+        densities: Mapping[str, sample_ops.DensitySource],
+        overwrite: bool,
+    ) -> None:
+        self.store, self.job, self.index, self.densities, self.overwrite = store, job, index, densities, overwrite
+        self.name = layout.model_name(index)
+        sample = job.parameters.sample
+        self.sample_record = {
+            "structures": {s.info.class_id: density_token(s, job.parameters.sample) for s in job.structures},
+            "sample": to_dict(sample),
+            "microscope": {"voltage_kv": job.parameters.microscope.voltage_kv},
+            "seed": job.seed,
+            "model": index,
+            "slab_voxels": sample_ops.SLAB_VOXELS,
+            "schema_version": SCHEMA_VERSION,
+        }
+        self.sample_token = token(self.sample_record)
+
+    def _generator(self, stage: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.job.seed, spawn_key=(stage, self.index)))
+
+    def make_sample(self, client: Client | None, progress: Progress) -> None:
+        """Grand model, masks and particle table."""
+        particles = sample_ops.draw_particles(
+            {name: d.radius_angstrom for name, d in self.densities.items()},
+            self.job.parameters.sample,
+            self._generator(_SAMPLE),
+            self.name,
+        )
+        nz, ny, nx = self.job.parameters.sample.box_voxels
+        slabs = [(start, min(start + sample_ops.SLAB_VOXELS, ny)) for start in range(0, ny, sample_ops.SLAB_VOXELS)]
+        grand, truth = layout.grand_model_group(self.name), layout.truth_group(self.name)
+        pending = set(self.store.prepare(grand, self._grand_model_spec(len(slabs)), overwrite=self.overwrite))
+        pending |= set(self.store.prepare(truth, self._truth_spec(len(slabs)), overwrite=self.overwrite))
+        tasks = [self._slab_task(block, slabs[block], particles) for block in sorted(pending)]
+        execute(tasks, client=client, progress=progress, stage=f"{self.name} sample")
+        self.store.finish(grand)
+        if not self.store.is_complete(truth):
+            self.store.write_table(
+                layout.truth_particles_group(self.name),
+                particles.to_dataset(),
+                kind="particles",
+                token=self.sample_token,
+                parameters=self.sample_record,
+                overwrite=self.overwrite,
+            )
+            self.store.finish(truth)
+
+    def _slab_task(self, block: int, rows: tuple[int, int], particles: Particles) -> Delayed:
+        slab = dask.delayed(sample_ops.sample_slab, pure=False)(
+            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope
+        )
+        task: Delayed = dask.delayed(_write_slab, pure=False)(self.store, self.name, block, rows[0], slab)
+        return task
+
+    def _grand_model_spec(self, blocks: int) -> GroupSpec:
+        sample = self.job.parameters.sample
+        rows = self.job.storage_rows or sample_ops.SLAB_VOXELS
+        nz, ny, nx = sample.box_voxels
+        variables = []
+        for potential in ("electrostatic", "absorption"):
+            for name, dims, padding, text in (
+                (f"{potential}_v", ("z", "y", "x"), 0, f"{potential} potential above that of ice"),
+                (
+                    f"{potential}_spline_v",
+                    ("z_padded", "y", "x_padded"),
+                    2 * PADDING_VOXELS,
+                    f"cubic B-spline coefficients of {potential}_v along z and x",
+                ),
+            ):
+                variables.append(
+                    Variable(
+                        name=name,
+                        dims=dims,
+                        shape=(nz + padding, ny, nx + padding),
+                        dtype="float32",
+                        chunks=(nz + padding, rows, nx + padding),
+                        attrs={"units": "V", "long_name": text},
+                    )
+                )
+        return GroupSpec(
+            kind="grand-model",
+            token=self.sample_token,
+            parameters=self.sample_record,
+            variables=tuple(variables),
+            attrs={"voxel_size_angstrom": sample.voxel_size_angstrom},
+            blocks=blocks,
+        )
+
+    def _truth_spec(self, blocks: int) -> GroupSpec:
+        sample = self.job.parameters.sample
+        binning = sample_ops.TRUTH_BINNING
+        nz, ny, nx = (n // binning for n in sample.box_voxels)
+        chunks = (nz, sample_ops.SLAB_VOXELS // binning, nx)
+        return GroupSpec(
+            kind=layout.TRUTH_KIND,
+            token=self.sample_token,
+            parameters=self.sample_record,
+            variables=tuple(
+                Variable(name=name, dims=("z", "y", "x"), shape=(nz, ny, nx), dtype=dtype, chunks=chunks)
+                for name, dtype in (("class_mask", "uint8"), ("occupancy_mask", "int32"))
+            ),
+            attrs={
+                "voxel_size_angstrom": sample.voxel_size_angstrom * binning,
+                "classes": sorted(self.densities),
+                "radius_angstrom": {name: d.radius_angstrom for name, d in sorted(self.densities.items())},
+                "molecular_weight_kda": {
+                    s.info.class_id: s.info.molecular_weight_kda for s in self.job.structures
+                },
+            },
+            blocks=blocks,
+        )
+
+    def make_tilt_series(self, client: Client | None, progress: Progress) -> None:
+        """All images, with and without noise."""
+        tilts = self._tilts()
+        group = layout.tilt_series_group(self.name)
+        pending = self.store.prepare(group, self._tilt_series_spec(tilts), overwrite=self.overwrite)
+        grand = layout.grand_model_group(self.name)
+        sources = [self.store.source(grand, f"{name}_spline_v") for name in ("electrostatic", "absorption")]
+        parameters = self.job.parameters
+        ice = sample_ops.ice_absorption_v(parameters.sample, parameters.microscope)
+        tasks = [
+            dask.delayed(_write_tilt, pure=False)(
+                self.store,
+                group,
+                index,
+                dask.delayed(simulate_tilt, pure=False)(*sources, tilts[index], parameters, ice),
+            )
+            for index in pending
+        ]
+        execute(tasks, client=client, progress=progress, stage=f"{self.name} tilt series")
+        self.store.finish(group)
+
+    def _tilts(self) -> list[TiltSettings]:
+        """Settings of every tilt: what is drawn once a model first, then the shifts, all from one stream."""
+        parameters = self.job.parameters
+        acquisition = parameters.acquisition
+        generator = self._generator(_SETTINGS)
+        defocus_um = float(generator.uniform(*parameters.microscope.defocus_um))
+        dose = float(generator.uniform(*acquisition.total_dose_e_per_a2)) / acquisition.tilt_count
+        sigma = float(generator.uniform(*acquisition.shift_sigma_angstrom))
+        shifts = generator.normal(0.0, 1.0, (acquisition.tilt_count, 2)) * sigma
+        angles = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.tilt_count)
+        return [
+            TiltSettings(
+                tilt_deg=float(angle),
+                dose_e_per_a2=dose,
+                defocus_um=defocus_um,
+                shift_y_angstrom=float(shift[0]),
+                shift_x_angstrom=float(shift[1]),
+                seed=(self.job.seed, (_COUNTS, self.index, index)),
+            )
+            for index, (angle, shift) in enumerate(zip(angles, shifts, strict=True))
+        ]
+
+    def _tilt_series_spec(self, tilts: Sequence[TiltSettings]) -> GroupSpec:
+        parameters = self.job.parameters
+        _, ny, nx = parameters.sample.box_voxels
+        record = {**self.sample_record, "simulation": to_dict(parameters), "sample_token": self.sample_token}
+        units = {
+            "tilt_deg": "degree",
+            "dose_e_per_a2": "1/angstrom^2",
+            "defocus_um": "um",
+            "shift_y_angstrom": "angstrom",
+            "shift_x_angstrom": "angstrom",
+        }
+        return GroupSpec(
+            kind=layout.TILT_SERIES_KIND,
+            token=token(record),
+            parameters=record,
+            variables=tuple(
+                Variable(
+                    name=name,
+                    dims=("tilt", "y", "x"),
+                    shape=(len(tilts), ny, nx),
+                    dtype="float32",
+                    chunks=(1, ny, nx),
+                    attrs={"units": "electrons per pixel", "long_name": text},
+                )
+                for name, text in (("counts", "recorded image"), ("noise_free", "expectation of counts"))
+            ),
+            coordinates={
+                name: (("tilt",), np.array([getattr(tilt, name) for tilt in tilts]), {"units": unit})
+                for name, unit in units.items()
+            },
+            attrs={
+                "pixel_size_angstrom": parameters.sample.voxel_size_angstrom,
+                "sample_thickness_angstrom": parameters.sample.box_voxels[0] * parameters.sample.voxel_size_angstrom,
+                **to_dict(parameters.microscope),
+                "defocus_um": tilts[0].defocus_um,
+            },
+            blocks=len(tilts),
+        )
+
+
+def _write_slab(store: Store, model: str, block: int, row: int, slab: sample_ops.SampleSlab) -> None:
+    grand, truth = layout.grand_model_group(model), layout.truth_group(model)
+    if block in store.pending(grand):
+        for name in ("electrostatic_v", "absorption_v", "electrostatic_spline_v", "absorption_spline_v"):
+            store.write(grand, name, (0, row, 0), getattr(slab, name))
+        store.mark_done(grand, block)
+    if block in store.pending(truth):
+        for name in ("class_mask", "occupancy_mask"):
+            store.write(truth, name, (0, row // sample_ops.TRUTH_BINNING, 0), getattr(slab, name))
+        store.mark_done(truth, block)
+
+
+def _write_tilt(store: Store, group: str, index: int, images: Any) -> None:  # noqa: ANN401
+    for name in ("counts", "noise_free"):
+        store.write(group, name, (index, 0, 0), getattr(images, name)[None])
+    store.mark_done(group, index)
