@@ -53,7 +53,7 @@ class HostCapabilities:
         self, volume: Array, matrix: Array, offset: Array, output_shape: tuple[int, ...], order: int, prefilter: bool
     ) -> Array:
         host = to_host(volume)
-        moved = scipy.ndimage.affine_transform(
+        moved = scipy.ndimage.affine_transform(  # type: ignore[call-overload]  # the stubs spell out orders 0 to 5
             host,
             to_host(matrix),
             to_host(offset),

@@ -22,7 +22,7 @@ def open_existing(spec: ClusterSpec) -> Iterator[Session]:
     """A client of the scheduler at ``spec.scheduler``; the cluster is left running. ClusterError if unreachable."""
     address = spec.scheduler
     try:
-        client = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"no scheduler answered at {address} within {CONNECT_SECONDS:g} s ({error}); "

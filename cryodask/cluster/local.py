@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,8 +41,14 @@ def open_local(spec: ClusterSpec) -> Iterator[Session]:
         )
         cluster = stack.enter_context(_start(workers, memory_bytes, folder))
         stack.callback(_stop_workers, cluster)
-        client = stack.enter_context(Client(cluster))  # type: ignore[no-untyped-call]
+        client = stack.enter_context(Client(cluster))
         yield Session(client=client, workers=workers, dashboard_link=client.dashboard_link)
+
+
+def dask_setup(worker: object) -> None:
+    """Run by Dask in each worker process: a Ctrl-C reaches these too, but this process is the one to act on it."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def size_up(spec: ClusterSpec) -> tuple[int, int]:
@@ -56,7 +63,7 @@ def _start(workers: int, memory_bytes: int, folder: str) -> LocalCluster:
     try:
         # The scheduler takes its scratch folder from the configuration only.
         with _worker_environment(SINGLE_THREADED), dask.config.set({"temporary-directory": folder}):
-            return LocalCluster(  # type: ignore[no-untyped-call]
+            return LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
@@ -65,6 +72,7 @@ def _start(workers: int, memory_bytes: int, folder: str) -> LocalCluster:
                 memory_limit=memory_bytes,
                 local_directory=folder,
                 silence_logs=logging.CRITICAL,
+                preload=__name__,
             )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
@@ -80,7 +88,7 @@ def _stop_workers(cluster: LocalCluster) -> None:
         nannies = list(cluster.workers.values())
         await asyncio.gather(*(nanny.close(timeout=STOP_SECONDS) for nanny in nannies), return_exceptions=True)
 
-    cluster.sync(stop)  # type: ignore[no-untyped-call]
+    cluster.sync(stop)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def performance_report(session: Session, path: Path | None) -> Iterator[None]:
         raise ConfigError(f"no performance report ({path}) without workers: use --cluster local, or leave it out")
     import distributed
 
-    with distributed.performance_report(filename=str(path), mode="inline"):  # type: ignore[no-untyped-call]
+    with distributed.performance_report(filename=str(path), mode="inline"):
         yield
 
 

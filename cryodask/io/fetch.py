@@ -23,7 +23,7 @@ Download = Callable[[str, Path], None]
 _COLUMNS = ("id", "file", "assembly", "name", "molecular_weight_kda", "mask_radius_angstrom", "operators")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class KnownEntry:
     """What the benchmark makes of an entry: its assembly and the molecular weight that the paper prints."""
 
@@ -34,29 +34,19 @@ class KnownEntry:
     operators: str = ""
 
 
-def _known(name: str, assembly: str, weight_kda: float, radius_angstrom: float, operators: str = "") -> KnownEntry:
-    return KnownEntry(
-        name=name,
-        assembly=assembly,
-        molecular_weight_kda=weight_kda,
-        mask_radius_angstrom=radius_angstrom,
-        operators=operators,
-    )
-
-
 SHREC21_ENTRIES = {
-    "1s3x": _known("Hsp70 ATPase", "asu", 42.75, 40),
-    "3qm1": _known("LJ0536 S106A", "bio:1", 62.62, 50),
-    "3gl1": _known("Ssb1, Hsp70", "asu", 84.61, 55),
-    "3h84": _known("GET3", "bio:2", 158.08, 90),
-    "2cg9": _known("Hsp90-Sba1", "asu", 188.73, 80),
-    "3d2f": _known("Sse1p, Hsp70", "asu", 236.11, 95),
-    "1u6g": _known("Cand1-Cul1-Roc1", "asu", 238.82, 85),
-    "3cf3": _known("P97/vcp", "bio:1", 541.74, 100),
-    "1bxn": _known("Rubisco", "bio:1", 559.96, 75),
-    "1qvr": _known("ClpB", "asu+operators", 593.36, 115, "1,0,0,-53.8735;0,-1,0,69.241;0,0,-1,0"),
-    "4cr2": _known("26S proteasome", "asu", 1309.28, 160),
-    "5mrc": _known("Yeast mitochondrial ribosome", "asu", 3325.59, 175),
+    "1s3x": KnownEntry("Hsp70 ATPase", "asu", 42.75, 40),
+    "3qm1": KnownEntry("LJ0536 S106A", "bio:1", 62.62, 50),
+    "3gl1": KnownEntry("Ssb1, Hsp70", "asu", 84.61, 55),
+    "3h84": KnownEntry("GET3", "bio:2", 158.08, 90),
+    "2cg9": KnownEntry("Hsp90-Sba1", "asu", 188.73, 80),
+    "3d2f": KnownEntry("Sse1p, Hsp70", "asu", 236.11, 95),
+    "1u6g": KnownEntry("Cand1-Cul1-Roc1", "asu", 238.82, 85),
+    "3cf3": KnownEntry("P97/vcp", "bio:1", 541.74, 100),
+    "1bxn": KnownEntry("Rubisco", "bio:1", 559.96, 75),
+    "1qvr": KnownEntry("ClpB", "asu+operators", 593.36, 115, "1,0,0,-53.8735;0,-1,0,69.241;0,0,-1,0"),
+    "4cr2": KnownEntry("26S proteasome", "asu", 1309.28, 160),
+    "5mrc": KnownEntry("Yeast mitochondrial ribosome", "asu", 3325.59, 175),
 }
 """The twelve scored classes of SHREC 2021."""
 

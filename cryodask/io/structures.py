@@ -112,7 +112,8 @@ def _rows(path: Path, notices: list[str]) -> Iterator[ManifestRow]:
         raise DataError(f"{path} has no structure files (PDB or mmCIF, plain or .gz) and no {MANIFEST}")
     stems: dict[str, Path] = {}
     for file in files:
-        stem = check_id(Path(file.name.lower().removesuffix(".gz")).stem, str(file))
+        uncompressed = file.with_suffix("") if file.suffix.lower() == ".gz" else file
+        stem = check_id(uncompressed.stem, str(file))
         if stem in stems:
             raise DataError(f"{file} and {stems[stem]} both stand for the class {stem!r}; remove one")
         stems[stem] = file

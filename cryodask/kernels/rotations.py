@@ -6,6 +6,7 @@ A matrix here turns a template into a particle and acts on (x, y, z) column vect
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ _ROTATION_GROUP_VOLUME = 8 * math.pi**2
 _SPIRAL_STEP_PHI = math.sqrt(2)
 _SPIRAL_STEP_PSI = 1.533751168755204288
 # Below this sine of the middle angle only the sum of the outer two is defined: the first is then set to zero.
+_TRACE_TOLERANCE = 1e-9
 _GIMBAL_SINE = 1e-12
 
 
@@ -60,6 +62,31 @@ def rotation_set(angular_step_deg: float) -> Floats:
     inner, outer = np.sqrt(fraction), np.sqrt(1 - fraction)
     quaternions = np.stack([inner * np.sin(phi), inner * np.cos(phi), outer * np.sin(psi), outer * np.cos(psi)], axis=1)
     return np.asarray(Rotation.from_quat(quaternions).as_matrix(), dtype=np.float64)
+
+
+def symmetry_rotations(symmetry: str) -> Floats:
+    """The rotations (n, 3, 3) of a point group: Cn, Dn, T, O or I, main axis z (and x for Dn), identity included.
+
+    Raises
+    ------
+    ConfigError
+        The symbol is not one of these.
+    """
+    if not re.fullmatch(r"[CD][1-9][0-9]?|[TOI]", symmetry):
+        raise ConfigError(f"symmetry={symmetry!r} is not a point group of rotations: use C1, C2 ..., D2 ..., T, O or I")
+    return np.asarray(Rotation.create_group(symmetry, axis="Z").as_matrix(), dtype=np.float64)
+
+
+def without_symmetry_mates(matrices: npt.ArrayLike, symmetry: str) -> Floats:
+    """Those of ``matrices`` (n, 3, 3) that turn a symmetric template into different views, in their order.
+
+    R and R g show the same for every g of the group; of all R g, the one of the smallest rotation angle (largest trace)
+    stands for them. That domain holds one n-th of all rotations, so an evenly spread set stays evenly spread.
+    """
+    rotations = np.asarray(matrices, dtype=np.float64)
+    mates = np.einsum("nij,gji->ng", rotations, symmetry_rotations(symmetry))
+    own = np.einsum("nii->n", rotations)
+    return rotations[own >= mates.max(axis=1) - _TRACE_TOLERANCE]
 
 
 def coverage(matrices: npt.ArrayLike, samples: int = 20_000, seed: int = 0) -> Coverage:

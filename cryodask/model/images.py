@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,20 @@ import xarray as xr
 from cryodask.errors import DataError
 
 Floats = npt.NDArray[np.float64]
+
+OPTICS = (
+    "voltage_kv",
+    "defocus_um",
+    "spherical_aberration_mm",
+    "chromatic_aberration_mm",
+    "energy_spread_ev",
+    "illumination_aperture_urad",
+    "objective_diameter_um",
+    "focal_distance_mm",
+)
+"""Attributes that describe the image formation, named as the arguments of ``kernels.optics.ctf``."""
+
+_LEAST_OPTICS = OPTICS[:3]
 
 
 def _require(dataset: xr.Dataset, kind: str, dims: dict[str, tuple[str, ...]], attrs: tuple[str, ...]) -> None:
@@ -102,5 +115,13 @@ class Tomogram:
         return sizes["z"], sizes["y"], sizes["x"]
 
     @property
-    def attrs(self) -> dict[str, Any]:
-        return {str(key): value for key, value in self.dataset.attrs.items()}
+    def optics(self) -> dict[str, float]:
+        """Arguments of ``kernels.optics.ctf``, or nothing if the least of them (voltage, defocus, Cs) are not known."""
+        known = {name: float(self.dataset.attrs[name]) for name in OPTICS if name in self.dataset.attrs}
+        return known if all(name in known for name in _LEAST_OPTICS) else {}
+
+    @property
+    def tilt_deg(self) -> tuple[float, ...] | None:
+        """Tilts behind the tomogram, None if unknown."""
+        tilts = self.dataset.attrs.get("tilt_deg")
+        return None if tilts is None else tuple(float(tilt) for tilt in tilts)

@@ -100,7 +100,8 @@ class Particles:
         """Inverse of ``to_dataset``."""
         missing = [name for name in ("class_id", "z_angstrom", "y_angstrom", "x_angstrom") if name not in dataset]
         if missing:
-            raise DataError(f"particle table lacks the columns {', '.join(missing)}; it has {', '.join(dataset)}")
+            found = ", ".join(map(str, dataset.variables))
+            raise DataError(f"particle table lacks the columns {', '.join(missing)}; it has {found}")
         n = dataset.sizes["particle"]
 
         def column(name: str) -> Floats:
@@ -119,4 +120,6 @@ def concatenate(parts: Sequence[Particles]) -> Particles:
     """One list after the other; none gives an empty list."""
     if not parts:
         return Particles.create([], np.empty((0, 3)))
-    return Particles(**{item.name: np.concatenate([getattr(p, item.name) for p in parts]) for item in fields(Particles)})
+    return Particles(
+        **{item.name: np.concatenate([getattr(p, item.name) for p in parts]) for item in fields(Particles)}
+    )

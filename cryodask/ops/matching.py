@@ -149,7 +149,9 @@ class Peaks:
     sigma: float
 
 
-def peaks_of(score: BlockSource, rotation: BlockSource, exclusion_voxels: float, max_picks: int, least_z: float) -> Peaks:
+def peaks_of(
+    score: BlockSource, rotation: BlockSource, exclusion_voxels: float, max_picks: int, least_z: float
+) -> Peaks:
     """Peaks of one template's score map above a robust z-score."""
     everything = (slice(None),) * 3
     scores, rotations = score.read(everything), rotation.read(everything)
@@ -167,10 +169,20 @@ def peaks_of(score: BlockSource, rotation: BlockSource, exclusion_voxels: float,
     return Peaks(index, found, (found - median) / sigma, ids, median, sigma)
 
 
-def search_bytes(tile_shape: Sequence[int], reach_voxels: int, fine_voxels: int) -> int:
+def filter_bytes(voxels: int) -> int:
+    """Peak bytes of filtering a tomogram: volume, spectrum, powers, radii and their temporaries."""
+    return voxels * 4 * 12
+
+
+def search_bytes(tile_shape: Sequence[int], reach_voxels: int) -> int:
     """Peak bytes of a search task: transforms in double precision while the tile is prepared, maps while it runs."""
     padded = float(np.prod([n + 3 * reach_voxels for n in tile_shape]))
-    return int(padded * (8 * 8 + 16) + 4 * fine_voxels)
+    return int(padded * 8 * 10)
+
+
+def peaks_bytes(voxels: int) -> int:
+    """Peak bytes of picking: two maps, masks, and an index of the voxels above the threshold."""
+    return voxels * 4 * 10
 
 
 def _shape3(volume: Volume) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,19 @@ OVERLAP = 1.0
 """Two picks are one particle when they are nearer than this times the larger of their classes' radii."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidates:
+    """What one template offers to the competition."""
+
+    class_id: str
+    radius_angstrom: float
+    peaks: Peaks
+    matrices: npt.NDArray[np.float64]
+    """(n, 3, 3) rotations that the peaks' ids count."""
+
+
 def decide(
-    peaks: Sequence[tuple[str, float, Peaks]],
-    matrices: npt.NDArray[np.float64],
+    candidates: Sequence[Candidates],
     *,
     shape: tuple[int, int, int],
     voxel_size_angstrom: float,
@@ -27,8 +38,7 @@ def decide(
     """Best z-score first over all classes; a pick removes the candidates of every class that overlap it.
 
     Args:
-        peaks: Class, radius in angstrom and peaks of every template.
-        matrices: (n, 3, 3) rotations that the peaks' ids count.
+        candidates: Peaks of every template.
         shape: Of the score maps.
         voxel_size_angstrom: Of the score maps.
         tomogram: Name given to the picks.
@@ -36,20 +46,21 @@ def decide(
     Returns:
         Picks, best first, with their z-score as score.
     """
-    classes = [name for name, _, found in peaks for _ in found.score]
-    if not classes:
+    found = [c for c in candidates if len(c.peaks.score)]
+    if not found:
         return Particles.create([], np.empty((0, 3)), tomogram=tomogram)
-    index = np.concatenate([found.index for _, _, found in peaks])
-    radii = np.concatenate([np.full(len(found.score), radius) for _, radius, found in peaks])
-    z = np.concatenate([found.z for _, _, found in peaks])
-    ids = np.concatenate([found.rotation_id for _, _, found in peaks])
+    classes = [c.class_id for c in found for _ in c.peaks.score]
+    index = np.concatenate([c.peaks.index for c in found])
+    radii = np.concatenate([np.full(len(c.peaks.score), c.radius_angstrom) for c in found])
+    z = np.concatenate([c.peaks.z for c in found])
+    rotations = np.concatenate([c.matrices[c.peaks.rotation_id] for c in found])
     position = (index - (np.asarray(shape) - 1) / 2) * voxel_size_angstrom
     kept = joint_exclusion(position, radii, z, overlap=OVERLAP)
     return Particles.create(
         [classes[i] for i in kept],
         position[kept],
         tomogram=tomogram,
-        zxz_deg=zxz_deg_from_matrix(matrices[ids[kept]]),
+        zxz_deg=zxz_deg_from_matrix(rotations[kept]),
         score=z[kept],
     )
 

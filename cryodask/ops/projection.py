@@ -14,10 +14,12 @@ from cryodask.kernels.imaging import image_intensity
 from cryodask.kernels.multislice import propagate_slices
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, rotate_slab, slab_height_voxels
 from cryodask.model.source import BlockSource
-from cryodask.ops.sample import SLAB_VOXELS
 from cryodask.params.schema import SimulationParameters
 
 Image = npt.NDArray[np.float32]
+
+SLAB_VOXELS = 64
+"""Rows along y that are turned at once: the weights of a slab are worked out once for all its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

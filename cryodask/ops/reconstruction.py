@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from dask.delayed import Delayed, delayed
 
 from cryodask.errors import DataError
 from cryodask.kernels.backprojection import backproject
 from cryodask.kernels.fourier import fourier_crop, fourier_shift
-from cryodask.kernels.ramp import filter_tilts
+from cryodask.kernels.ramp import RampWindow, filter_tilts
 from cryodask.kernels.spectrum import cosine_taper
+from cryodask.model.images import TiltSeries
 from cryodask.model.source import BlockSource
 from cryodask.params.schema import ReconstructionParameters
 
@@ -75,7 +77,7 @@ def prepare_image(
 
 
 def reconstruct_slab(
-    images: Sequence[Image], rows: tuple[int, int], geometry: ReconstructionGeometry, window: str
+    images: Sequence[Image], rows: tuple[int, int], geometry: ReconstructionGeometry, window: RampWindow
 ) -> npt.NDArray[np.float32]:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the tomogram, from the same rows of all prepared images."""
     lines = np.stack([image[rows[0] : rows[1]] for image in images])
@@ -85,6 +87,26 @@ def reconstruct_slab(
         filtered, np.array(geometry.tilt_deg), shape=(nz, rows[1] - rows[0], nx), oversampling=OVERSAMPLING
     )
     return slab
+
+
+def slab_tasks(
+    series: TiltSeries,
+    images: BlockSource,
+    geometry: ReconstructionGeometry,
+    parameters: ReconstructionParameters,
+    blocks: Sequence[int] | None = None,
+) -> list[Delayed]:
+    """One delayed slab (z, rows, x) for each of ``blocks`` (all by default); each image is prepared once for all."""
+    shifts = np.stack([series.coordinate(f"shift_{axis}_angstrom") for axis in "yx"], axis=1)
+    prepared = [
+        delayed(prepare_image, pure=False)(images, index, (float(shift[0]), float(shift[1])), parameters)
+        for index, shift in enumerate(shifts / series.pixel_size_angstrom)
+    ]
+    rows = slabs(geometry, parameters)
+    chosen = range(len(rows)) if blocks is None else blocks
+    return [
+        delayed(reconstruct_slab, pure=False)(prepared, rows[block], geometry, parameters.window) for block in chosen
+    ]
 
 
 def slabs(geometry: ReconstructionGeometry, parameters: ReconstructionParameters) -> list[tuple[int, int]]:

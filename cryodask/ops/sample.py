@@ -10,20 +10,24 @@ import numpy.typing as npt
 
 from cryodask.errors import DataError
 from cryodask.kernels.absorption import absorption_potential_v
+from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.placement import place_spheres
 from cryodask.kernels.potential import displaced_fraction, electrostatic_potential
 from cryodask.kernels.resample import rotate_volume
 from cryodask.kernels.rotations import matrix_from_zxz_deg, uniform_rotations
-from cryodask.kernels.slab_rotation import spline_coefficients
+from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
 from cryodask.model.particles import Particles
 from cryodask.model.source import BlockSource
-from cryodask.model.structure import Structure
+from cryodask.model.structure import Structure, StructureInfo
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 
 Volume = npt.NDArray[np.float32]
 
 DENSITY_VOXEL_ANGSTROM = 2.5
 """Sampling of the particle densities: after the 4 angstrom blur nothing is left beyond its Nyquist frequency."""
+
+ATOMIC_BLUR_ANGSTROM = 1.5
+"""Share of the blur applied to the atoms' own Gaussians: at the grid's first alias (0.3 1/angstrom) 1 % is left."""
 
 MASK_THRESHOLD_V = 0.5
 """A truth voxel belongs to a particle where its mean potential over the ice exceeds this (the paper's Table 1)."""
@@ -55,6 +59,9 @@ def particle_density(structure: Structure, sample: SampleParameters) -> Particle
     side = 2 * int(np.ceil(reach / DENSITY_VOXEL_ANGSTROM)) + 1
     corner = (side - 1) / 2 * DENSITY_VOXEL_ANGSTROM
     positions = atoms.position_angstrom + corner
+    # A sharp Gaussian touches few voxels: only what keeps the grid free of aliasing is blurred atom by atom.
+    atomic_sigma = min(sample.motion_blur_sigma_angstrom, ATOMIC_BLUR_ANGSTROM)
+    rest_sigma = float(np.sqrt(sample.motion_blur_sigma_angstrom**2 - atomic_sigma**2))
     electrostatic = electrostatic_potential(
         atoms.scattering_a,
         atoms.scattering_b,
@@ -63,22 +70,61 @@ def particle_density(structure: Structure, sample: SampleParameters) -> Particle
         voxel_size_angstrom=DENSITY_VOXEL_ANGSTROM,
         solvent_volume_a3=atoms.solvent_volume_a3,
         solvent_potential_v=sample.solvent_potential_v,
-        blur_sigma_angstrom=sample.motion_blur_sigma_angstrom,
+        blur_sigma_angstrom=atomic_sigma,
         weight=atoms.weight,
-    ).astype(np.float32)
+    )
     fraction = displaced_fraction(
         positions,
         atoms.solvent_volume_a3,
         shape=(side,) * 3,
         voxel_size_angstrom=DENSITY_VOXEL_ANGSTROM,
-        blur_sigma_angstrom=sample.motion_blur_sigma_angstrom,
+        blur_sigma_angstrom=atomic_sigma,
         weight=atoms.weight,
-    ).astype(np.float32)
+    )
+    electrostatic, fraction = (_blurred(volume, rest_sigma) for volume in (electrostatic, fraction))
     inside = np.argwhere(electrostatic > MASK_THRESHOLD_V)
     if not len(inside):
         raise DataError(f"structure {structure.info.class_id}: its potential never exceeds {MASK_THRESHOLD_V} V")
-    radius = float(np.linalg.norm(inside - (side - 1) / 2, axis=1).max()) * DENSITY_VOXEL_ANGSTROM
-    return ParticleDensity(electrostatic, fraction, DENSITY_VOXEL_ANGSTROM, radius)
+    reached = float(np.linalg.norm(inside - (side - 1) / 2, axis=1).max()) * DENSITY_VOXEL_ANGSTROM
+    return ParticleDensity(electrostatic, fraction, DENSITY_VOXEL_ANGSTROM, reached)
+
+
+def _blurred(volume: Volume, sigma_angstrom: float) -> Volume:
+    """Gaussian blur of a density that is zero towards its faces."""
+    k = radius(volume.shape, DENSITY_VOXEL_ANGSTROM, volume, real=True)
+    gain = np.exp(-2 * np.pi**2 * sigma_angstrom**2 * k**2)
+    return np.asarray(irfftn(rfftn(volume) * gain, volume.shape), dtype=np.float32)
+
+
+def radius_estimate_angstrom(info: StructureInfo) -> float:
+    """Upper guess of a particle's bounding radius before its atoms are read.
+
+    A ball of protein of M kDa has a radius of 6.6 M^(1/3) angstrom; the most elongated of the usual complexes reach
+    2.5 times that.
+    """
+    if info.mask_radius_angstrom is not None:
+        return 1.3 * info.mask_radius_angstrom
+    return 2.5 * 6.6 * float(np.cbrt(info.molecular_weight_kda or 1000.0))
+
+
+def density_side_estimate(info: StructureInfo) -> int:
+    """Voxels along a side of the density's box, from ``radius_estimate_angstrom``."""
+    return 2 * int(np.ceil((radius_estimate_angstrom(info) + 17.0) / DENSITY_VOXEL_ANGSTROM)) + 1
+
+
+def particle_density_bytes(info: StructureInfo) -> int:
+    """Peak bytes of ``particle_density``: grids in double precision, and the list of all Gaussians of all atoms."""
+    atoms = 2 * (info.molecular_weight_kda or 1000.0) * 1000 / 14
+    return int(6 * 8 * density_side_estimate(info) ** 3 + atoms * (6 * 6 * 8 + 400))
+
+
+def sample_slab_bytes(box_voxels: tuple[int, int, int], density_side: int) -> int:
+    """Peak bytes of ``sample_slab``: potentials, padded spline coefficients and their work space, one density."""
+    nz, ny, nx = box_voxels
+    rows = min(SLAB_VOXELS, ny)
+    slab = 4 * nz * rows * nx
+    padded = 4 * (nz + 2 * PADDING_VOXELS) * rows * (nx + 2 * PADDING_VOXELS)
+    return 5 * slab + 5 * padded + 3 * 4 * density_side**3
 
 
 def draw_particles(
@@ -187,7 +233,7 @@ Window = Sequence[tuple[int, int]]
 def _window(
     centre: npt.NDArray[np.float64], density: DensitySource, sample: SampleParameters, rows: tuple[int, int]
 ) -> Window | None:
-    """Voxel ranges (z, y, x) that a particle can reach, aligned to truth voxels and cut to the slab; None if outside."""
+    """Voxel ranges (z, y, x) that a particle can reach, aligned to truth voxels, cut to the slab; None if outside."""
     reach = density.electrostatic_v.shape[0] / 2 * density.voxel_size_angstrom / sample.voxel_size_angstrom
     limits = ((0, sample.box_voxels[0]), rows, (0, sample.box_voxels[2]))
     window = []
@@ -209,14 +255,14 @@ def _rotated(
     sample: SampleParameters,
 ) -> Volume:
     """The particle's density in the window, turned and moved to its place."""
-    shape = tuple(stop - start for start, stop in window)
-    middle = np.array([start + (stop - start - 1) / 2 for start, stop in window])
+    shape = (window[0][1] - window[0][0], window[1][1] - window[1][0], window[2][1] - window[2][0])
+    offset = centre - np.array([start + (stop - start - 1) / 2 for start, stop in window])
     volume: Volume = rotate_volume(
         source.read((slice(None),) * 3),
         matrix,
         output_shape=shape,
         zoom=sample.voxel_size_angstrom / density.voxel_size_angstrom,
-        centre_offset=tuple(centre - middle),
+        centre_offset=(float(offset[0]), float(offset[1]), float(offset[2])),
     )
     return volume
 

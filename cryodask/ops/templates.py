@@ -30,7 +30,7 @@ FILTER_BOX_FACTOR = 1.5
 """Box in which a rotated template is filtered, over the box of its mask: room for the wedge's streaks."""
 
 FRINGE_ANGSTROM = 40.0
-"""Room around the filter box for the CTF's fringes: they reach wavelength x defocus x k, 25 angstrom at 5 um and 1/40."""
+"""Room around the filter box for the CTF's fringes, which reach wavelength x defocus x k: 25 angstrom at 5 um, 1/40."""
 
 OVERSAMPLING = 3
 """Least fine voxels per tomogram voxel, so that trilinear interpolation of the low-passed template is good enough."""
@@ -46,6 +46,8 @@ class TemplateSource:
     voxel_size_angstrom: float
     radius_angstrom: float
     """Radius of the spherical mask about the density's centre."""
+    symmetry: str = "C1"
+    """Point group of the density, main axis z; rotations that it makes equivalent are searched once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,13 @@ def fine_template(source: TemplateSource, search: SearchFilter) -> FineTemplate:
     reach = int(np.ceil(mask_reach_voxels(radius_voxels, MASK_EDGE_SIGMA_VOXELS)))
     # Without refinement the filtered grid keeps the padded one's centre; with it, see _interpolated.
     return FineTemplate(filtered, target / voxel * refine, mask, wedge, box, reach)
+
+
+def fine_template_bytes(radius_angstrom: float, density_voxel_angstrom: float, voxel_size_angstrom: float) -> int:
+    """Peak bytes of ``fine_template``: the fine box in real and Fourier space, with the filters' temporaries."""
+    mask_side = template_box_size(radius_angstrom / voxel_size_angstrom, MASK_EDGE_SIGMA_VOXELS)
+    side = (FILTER_BOX_FACTOR * mask_side * voxel_size_angstrom + 2 * FRINGE_ANGSTROM) / density_voxel_angstrom
+    return int(10 * 4 * side**3)
 
 
 def _centred(density: Volume, side: int) -> Volume:

@@ -21,6 +21,7 @@ BOUNDS: dict[str, Bound] = {
     "SampleParameters.box_voxels": Bound(4, 16_384, "voxels"),
     "SampleParameters.voxel_size_angstrom": Bound(0.5, 50, "angstrom"),
     "SampleParameters.particle_count": Bound(0, 1_000_000),
+    "SampleParameters.molecular_weight_kda": Bound(0, 100_000, "kDa"),
     "SampleParameters.gold_count": Bound(0, 10_000),
     "SampleParameters.vesicle_count": Bound(0, 1_000),
     "SampleParameters.clearance_angstrom": Bound(0, 1_000, "angstrom"),

@@ -21,6 +21,8 @@ class SampleParameters:
     """Grand model size (z, y, x); z is the ice thickness."""
     voxel_size_angstrom: float = 5.0
     particle_count: CountRange = (1000, 3000)
+    molecular_weight_kda: Range = (0.0, 100_000.0)
+    """Classes outside this range are left out, with a notice."""
     gold_count: CountRange = (0, 0)
     vesicle_count: CountRange = (0, 0)
     clearance_angstrom: float = 5.0

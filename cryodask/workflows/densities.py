@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import dask
 import xarray as xr
+from dask.delayed import delayed
 from distributed import Client
 
 from cryodask.io.store import Store
@@ -49,7 +49,7 @@ def make_densities(
     for structure in structures:
         made_of = density_token(structure, sample)
         if overwrite or not store.is_complete(layout.structure_group(structure.info.class_id), made_of):
-            tasks.append(dask.delayed(_write_density, pure=False)(store, made_of, structure, sample, overwrite))
+            tasks.append(delayed(_write_density, pure=False)(store, made_of, structure, sample, overwrite))
     execute(tasks, client=client, progress=progress, stage="structures")
     return {s.info.class_id: density_source(store, s.info.class_id) for s in structures}
 
@@ -66,9 +66,7 @@ def density_source(store: Store, class_id: str) -> DensitySource:
     )
 
 
-def _write_density(
-    store: Store, made_of: str, structure: Structure, sample: SampleParameters, overwrite: bool
-) -> None:
+def _write_density(store: Store, made_of: str, structure: Structure, sample: SampleParameters, overwrite: bool) -> None:
     density = particle_density(structure, sample)
     info = structure.info
     dims = ("z", "y", "x")

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import dask
+from dask.base import compute
 from dask.delayed import Delayed
 from distributed import Client, as_completed
 from distributed.scheduler import KilledWorker
@@ -37,7 +37,7 @@ def _execute_here(tasks: Sequence[Delayed], advance: Any) -> list[Any]:  # noqa:
     results = []
     for task in tasks:
         travelled = pickle.loads(_pickled(task))  # noqa: S301  (our own bytes, made one line before)
-        (result,) = dask.compute(travelled, scheduler="synchronous")
+        (result,) = compute(travelled, scheduler="synchronous")
         results.append(result)
         advance(1)
     return results

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import dask
 import numpy as np
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from distributed import Client
 
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
-from cryodask.kernels.rotations import coverage, rotation_set
+from cryodask.kernels.rotations import coverage, rotation_set, without_symmetry_mates
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
 from cryodask.ops import matching as ops
@@ -66,6 +65,7 @@ def match(
         "templates": [t.source.template_id for t in job.templates],
         "tomograms": [t.name for t in job.tomograms],
         "rotations": len(matrices),
+        "rotations_by_template": {name: len(kept) for name, kept in search.rotations.items()},
         "angular_step_deg": job.parameters.angular_step_deg,
         "covering_radius_deg": covering.largest_deg,
         "mean_misorientation_deg": covering.mean_deg,
@@ -81,7 +81,10 @@ class _Search:
     """One search: the same rotations, templates and parameters on every tomogram."""
 
     def __init__(self, maps: Store, job: MatchJob, matrices: Any, overwrite: bool) -> None:  # noqa: ANN401
-        self.maps, self.job, self.matrices, self.overwrite = maps, job, matrices, overwrite
+        self.maps, self.job, self.overwrite = maps, job, overwrite
+        self.rotations = {
+            t.source.template_id: without_symmetry_mates(matrices, t.source.symmetry) for t in job.templates
+        }
 
     def make_maps(self, tomogram: SearchInput, client: Client | None, progress: Progress) -> None:
         """Filtered tomogram, then the score and rotation map of every template."""
@@ -131,23 +134,20 @@ class _Search:
             optics=tomogram.optics,
         )
         if self.maps.prepare(group, spec, overwrite=self.overwrite):
-            task = dask.delayed(_write_filtered, pure=False)(
-                self.maps, group, tomogram, search, self.job.parameters.whiten
-            )
+            task = delayed(_write_filtered, pure=False)(self.maps, group, tomogram, search, self.job.parameters.whiten)
             (gains,) = execute([task], client=client, progress=progress, stage=f"{tomogram.name} filter")
             self.maps.finish(group, {"whitening": gains, "voxel_size_angstrom": tomogram.voxel_size_angstrom})
         gains = self.maps.info(group)["whitening"]
         return replace(search, whitening=None if gains is None else (tuple(gains[0]), tuple(gains[1])))
 
-    def _template_tasks(
-        self, tomogram: SearchInput, search: SearchFilter, template: NamedTemplate
-    ) -> list[Delayed]:
+    def _template_tasks(self, tomogram: SearchInput, search: SearchFilter, template: NamedTemplate) -> list[Delayed]:
         """One task a tile of a template: a tree of batches, and the writing of its core."""
         group = layout.scores_group(tomogram.name, template.source.template_id)
         record = {
             "search": self._search_record(tomogram),
             "template": template.token,
             "radius_angstrom": template.source.radius_angstrom,
+            "symmetry": template.source.symmetry,
             "angular_step_deg": self.job.parameters.angular_step_deg,
             "tile_voxels": ops.TILE_VOXELS,
             "rotations_per_task": self.job.parameters.rotations_per_task,
@@ -169,22 +169,23 @@ class _Search:
         pending = self.maps.prepare(group, spec, overwrite=self.overwrite)
         if not pending:
             return []
-        fine = dask.delayed(fine_template, pure=False)(template.source, search)
+        fine = delayed(fine_template, pure=False)(template.source, search)
         filtered = self.maps.source(layout.search_group(tomogram.name), "image")
-        return [self._tile_task(group, block, parts[block], filtered, fine) for block in pending]
+        matrices = self.rotations[template.source.template_id]
+        return [self._tile_task(group, block, parts[block], filtered, fine, matrices) for block in pending]
 
-    def _tile_task(self, group: str, block: int, tile: ops.Tile, filtered: Any, fine: Delayed) -> Delayed:  # noqa: ANN401
-        prepared = dask.delayed(ops.prepare_tile, pure=False)(filtered, tile, fine)
-        ranges = ops.batches(len(self.matrices), self.job.parameters.rotations_per_task)
+    def _tile_task(self, group: str, block: int, tile: ops.Tile, filtered: Any, fine: Delayed, matrices: Any) -> Delayed:  # noqa: ANN401
+        prepared = delayed(ops.prepare_tile, pure=False)(filtered, tile, fine)
+        ranges = ops.batches(len(matrices), self.job.parameters.rotations_per_task)
         results = [
-            dask.delayed(ops.search_batch, pure=False)(prepared, fine, self.matrices[first:last], first)
+            delayed(ops.search_batch, pure=False)(prepared, fine, matrices[first:last], first)
             for first, last in ranges
         ]
         while len(results) > 1:
             pairs = [results[i : i + 2] for i in range(0, len(results), 2)]
-            results = [dask.delayed(ops.merge, pure=False)(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-        core = dask.delayed(ops.core_of, pure=False)(results[0], tile, filtered.shape, fine)
-        task: Delayed = dask.delayed(_write_scores, pure=False)(self.maps, group, block, tile, core)
+            results = [delayed(ops.merge, pure=False)(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+        core = delayed(ops.core_of, pure=False)(results[0], tile, filtered.shape, fine)
+        task: Delayed = delayed(_write_scores, pure=False)(self.maps, group, block, tile, core)
         return task
 
     def pick(
@@ -196,7 +197,7 @@ class _Search:
         for template in self.job.templates:
             group = layout.scores_group(tomogram.name, template.source.template_id)
             tasks.append(
-                dask.delayed(ops.peaks_of, pure=False)(
+                delayed(ops.peaks_of, pure=False)(
                     self.maps.source(group, "score"),
                     self.maps.source(group, "rotation_id"),
                     template.source.radius_angstrom / tomogram.voxel_size_angstrom,
@@ -205,9 +206,17 @@ class _Search:
                 )
             )
         peaks = execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} peaks")
+        candidates = [
+            picking.Candidates(
+                class_id=template.source.template_id,
+                radius_angstrom=template.source.radius_angstrom,
+                peaks=found,
+                matrices=self.rotations[template.source.template_id],
+            )
+            for template, found in zip(self.job.templates, peaks, strict=True)
+        ]
         picks = picking.decide(
-            [(t.source.template_id, t.source.radius_angstrom, p) for t, p in zip(self.job.templates, peaks, strict=True)],
-            self.matrices,
+            candidates,
             shape=tomogram.shape,
             voxel_size_angstrom=tomogram.voxel_size_angstrom,
             tomogram=tomogram.name,

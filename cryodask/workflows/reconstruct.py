@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import dask
-import numpy as np
+from dask.delayed import delayed
 from distributed import Client
 
 from cryodask.io.ome import ome_multiscales
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
-from cryodask.model.images import TiltSeries
+from cryodask.model.images import OPTICS, TiltSeries
 from cryodask.model.progress import Progress
 from cryodask.ops import reconstruction as ops
 from cryodask.params.loader import to_dict
@@ -101,40 +100,24 @@ def _reconstruct_model(
                 attrs={"units": "contrast per voxel", "long_name": "weighted back-projection, proteins dark"},
             ),
         ),
-        attrs=_tomogram_attrs(series, geometry),
+        attrs=tomogram_attrs(series, geometry),
         blocks=len(slabs),
     )
     pending = output.prepare(group, spec, overwrite=overwrite)
     images = data.source(source_group, job.image)
-    shifts = np.stack([series.coordinate(f"shift_{axis}_angstrom") for axis in "yx"], axis=1)
-    prepared = [
-        dask.delayed(ops.prepare_image, pure=False)(
-            images, index, tuple(float(s) for s in shift / series.pixel_size_angstrom), job.parameters
-        )
-        for index, shift in enumerate(shifts)
-    ]
+    made = ops.slab_tasks(series, images, geometry, job.parameters, pending)
     tasks = [
-        dask.delayed(_write_slab, pure=False)(
-            output,
-            group,
-            block,
-            slabs[block][0],
-            dask.delayed(ops.reconstruct_slab, pure=False)(
-                prepared, slabs[block], geometry, job.parameters.window
-            ),
-        )
-        for block in pending
+        delayed(_write_slab, pure=False)(output, group, block, slabs[block][0], slab)
+        for block, slab in zip(pending, made, strict=True)
     ]
     execute(tasks, client=client, progress=progress, stage=f"{name} {job.variant.replace('_', ' ')}")
     output.finish(group)
     output.annotate(f"{name}/{job.variant}", ome_multiscales(name, [geometry.voxel_size_angstrom]))
 
 
-def _tomogram_attrs(series: TiltSeries, geometry: ops.ReconstructionGeometry) -> dict[str, Any]:
+def tomogram_attrs(series: TiltSeries, geometry: ops.ReconstructionGeometry) -> dict[str, Any]:
     """What a search needs to know of a tomogram: sizes, tilts and, where the series tells them, the optics."""
-    optics = ("defocus_um", "voltage_kv", "spherical_aberration_mm", "chromatic_aberration_mm", "energy_spread_ev",
-              "illumination_aperture_urad", "objective_diameter_um", "focal_distance_mm")  # fmt: skip
-    known = {name: series.dataset.attrs[name] for name in optics if name in series.dataset.attrs}
+    known = {name: series.dataset.attrs[name] for name in OPTICS if name in series.dataset.attrs}
     return {"voxel_size_angstrom": geometry.voxel_size_angstrom, "tilt_deg": list(geometry.tilt_deg), **known}
 
 

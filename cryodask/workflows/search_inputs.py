@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from distributed import Client
 
 from cryodask.errors import DataError
 from cryodask.io.mrc import read_volume
 from cryodask.io.store import Store
 from cryodask.model.images import Tomogram
+from cryodask.model.progress import Progress
 from cryodask.model.source import ArraySource, BlockSource
+from cryodask.model.structure import Structure
 from cryodask.ops.sample import MASK_THRESHOLD_V
 from cryodask.ops.templates import TemplateSource
+from cryodask.params.schema import SampleParameters
 from cryodask.workflows import layout
-
-OPTICS = ("voltage_kv", "defocus_um", "spherical_aberration_mm", "chromatic_aberration_mm", "energy_spread_ev",
-          "illumination_aperture_urad", "objective_diameter_um", "focal_distance_mm")  # fmt: skip
-_LEAST_OPTICS = OPTICS[:3]
+from cryodask.workflows.densities import make_densities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +55,26 @@ def tomograms_of_store(store: Store) -> list[SearchInput]:
     for name in layout.models_with(store, "tomogram/scale0"):
         group = layout.tomogram_group(name)
         tomogram = Tomogram.parse(store.open(group))
-        attrs = tomogram.attrs
-        optics = {key: float(attrs[key]) for key in OPTICS if key in attrs}
-        inputs.append(
-            SearchInput(
-                name=name,
-                image=store.source(group, "image"),
-                voxel_size_angstrom=tomogram.voxel_size_angstrom,
-                tilt_deg=tuple(attrs["tilt_deg"]) if "tilt_deg" in attrs else None,
-                optics=optics if all(key in optics for key in _LEAST_OPTICS) else {},
-                token=store.token(group),
-            )
-        )
+        inputs.append(_search_input(tomogram, name, store.source(group, "image"), store.token(group)))
     return inputs
+
+
+def tomogram_in_memory(tomogram: Tomogram, name: str) -> SearchInput:
+    """A tomogram that is an xarray object."""
+    values = tomogram.dataset["image"].to_numpy().astype(np.float32)
+    content = hashlib.sha256(values.tobytes()).hexdigest()
+    return _search_input(tomogram, name, ArraySource(values), content)
+
+
+def _search_input(tomogram: Tomogram, name: str, image: BlockSource, token: str) -> SearchInput:
+    return SearchInput(
+        name=name,
+        image=image,
+        voxel_size_angstrom=tomogram.voxel_size_angstrom,
+        tilt_deg=tomogram.tilt_deg,
+        optics=tomogram.optics,
+        token=token,
+    )
 
 
 def tomogram_of_mrc(
@@ -97,6 +105,15 @@ def templates_of_store(store: Store, classes: Sequence[str] | None = None) -> li
     return [_template_of_group(store, name) for name in names if classes is None or name in classes]
 
 
+def templates_of_structures(
+    maps: Store, structures: Sequence[Structure], *, client: Client | None, progress: Progress
+) -> list[NamedTemplate]:
+    """Templates from atoms: their densities are computed, once, into the store of the search."""
+    maps.create()
+    make_densities(maps, structures, SampleParameters(), client=client, progress=progress)
+    return templates_of_store(maps, [s.info.class_id for s in structures])
+
+
 def _template_of_group(store: Store, name: str) -> NamedTemplate:
     group = layout.structure_group(name)
     attrs = store.info(group)
@@ -106,6 +123,7 @@ def _template_of_group(store: Store, name: str) -> NamedTemplate:
         density=store.source(group, "electrostatic_v"),
         voxel_size_angstrom=float(attrs["voxel_size_angstrom"]),
         radius_angstrom=float(radius),
+        symmetry=str(attrs.get("symmetry", "C1")),
     )
     return NamedTemplate(source=source, token=store.token(group))
 

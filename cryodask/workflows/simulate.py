@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dask
 import numpy as np
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from distributed import Client
 
 from cryodask.errors import ConfigError
@@ -128,7 +127,7 @@ class _Model:
             self._generator(_SAMPLE),
             self.name,
         )
-        nz, ny, nx = self.job.parameters.sample.box_voxels
+        ny = self.job.parameters.sample.box_voxels[1]
         slabs = [(start, min(start + sample_ops.SLAB_VOXELS, ny)) for start in range(0, ny, sample_ops.SLAB_VOXELS)]
         grand, truth = layout.grand_model_group(self.name), layout.truth_group(self.name)
         pending = set(self.store.prepare(grand, self._grand_model_spec(len(slabs)), overwrite=self.overwrite))
@@ -148,10 +147,10 @@ class _Model:
             self.store.finish(truth)
 
     def _slab_task(self, block: int, rows: tuple[int, int], particles: Particles) -> Delayed:
-        slab = dask.delayed(sample_ops.sample_slab, pure=False)(
+        slab = delayed(sample_ops.sample_slab, pure=False)(
             particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope
         )
-        task: Delayed = dask.delayed(_write_slab, pure=False)(self.store, self.name, block, rows[0], slab)
+        task: Delayed = delayed(_write_slab, pure=False)(self.store, self.name, block, rows[0], slab)
         return task
 
     def _grand_model_spec(self, blocks: int) -> GroupSpec:
@@ -205,9 +204,8 @@ class _Model:
                 "voxel_size_angstrom": sample.voxel_size_angstrom * binning,
                 "classes": sorted(self.densities),
                 "radius_angstrom": {name: d.radius_angstrom for name, d in sorted(self.densities.items())},
-                "molecular_weight_kda": {
-                    s.info.class_id: s.info.molecular_weight_kda for s in self.job.structures
-                },
+                "mask_radius_angstrom": {s.info.class_id: s.info.mask_radius_angstrom for s in self.job.structures},
+                "molecular_weight_kda": {s.info.class_id: s.info.molecular_weight_kda for s in self.job.structures},
             },
             blocks=blocks,
         )
@@ -222,11 +220,11 @@ class _Model:
         parameters = self.job.parameters
         ice = sample_ops.ice_absorption_v(parameters.sample, parameters.microscope)
         tasks = [
-            dask.delayed(_write_tilt, pure=False)(
+            delayed(_write_tilt, pure=False)(
                 self.store,
                 group,
                 index,
-                dask.delayed(simulate_tilt, pure=False)(*sources, tilts[index], parameters, ice),
+                delayed(simulate_tilt, pure=False)(*sources, tilts[index], parameters, ice),
             )
             for index in pending
         ]

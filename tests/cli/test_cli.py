@@ -272,7 +272,7 @@ def test_other_shared_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 INTERRUPTIBLE = """
-import sys, time, click
+import os, sys, time, click
 from cryodask.cli import _main, main
 from cryodask.cli.options import cluster_options
 from cryodask.cli.session import open_session
@@ -282,7 +282,7 @@ from cryodask.cli.session import open_session
 def wait(cluster):
     with open_session(cluster) as session:
         futures = session.client.map(time.sleep, [60, 61])
-        print("ready", flush=True)
+        print(*session.client.run(os.getpid).values(), flush=True)
         session.client.gather(futures)
 
 if __name__ == "__main__":
@@ -303,7 +303,8 @@ def test_ctrl_c_ends_workers_quietly_with_130(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(_main.__file__).parents[2])},
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(workers) == 1
         os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the workers as well
         _, said = process.communicate(timeout=60)
     dashboard, message = said.splitlines()
@@ -311,7 +312,7 @@ def test_ctrl_c_ends_workers_quietly_with_130(tmp_path: Path) -> None:
     assert message == "error: interrupted; run the same command again to resume"
     assert process.returncode == 130
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+        os.kill(workers[0], 0)
 
 
 def test_main_module_runs_the_command() -> None:

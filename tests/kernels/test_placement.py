@@ -45,13 +45,9 @@ def test_lone_sphere_is_uniform_in_its_room() -> None:
 
 def test_too_many_particles_say_how_many_fit() -> None:
     with pytest.raises(ConfigError, match=r"only \d+ of 500 particles fit"):
-        place_spheres(
-            np.full(500, 120.0), box_angstrom=BOX, clearance_angstrom=5.0, generator=np.random.default_rng(0)
-        )
+        place_spheres(np.full(500, 120.0), box_angstrom=BOX, clearance_angstrom=5.0, generator=np.random.default_rng(0))
 
 
 def test_particle_larger_than_box_is_named() -> None:
     with pytest.raises(ConfigError, match="radius 300 angstrom does not fit"):
-        place_spheres(
-            np.array([300.0]), box_angstrom=BOX, clearance_angstrom=5.0, generator=np.random.default_rng(0)
-        )
+        place_spheres(np.array([300.0]), box_angstrom=BOX, clearance_angstrom=5.0, generator=np.random.default_rng(0))

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -74,7 +74,7 @@ def _fused_vector_multiply_add(builder: _Ir, vector: _Ir, factor: _Ir, values: _
     """``factor * values + total`` for a scalar factor and vectors, each element rounded once."""
     suffix = "f32" if vector.element == ir.FloatType() else "f64"
     function_type = ir.FunctionType(vector, [vector] * 3)
-    function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.fma.v{vector.count}{suffix}")  # type: ignore[no-untyped-call]
+    function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.fma.v{vector.count}{suffix}")
     undefined = ir.Constant(vector, ir.Undefined)
     single = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
     all_first = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)

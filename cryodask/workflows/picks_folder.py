@@ -1,0 +1,45 @@
+"""The folder of picks that ``match`` leaves behind: picks.star and job.json, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryodask.errors import ConfigError, DataError
+from cryodask.io.pick_files import write_star
+from cryodask.workflows.match import MatchJob, MatchResult
+
+PICKS_FILE = "picks.star"
+JOB_FILE = "job.json"
+
+
+def write_picks(folder: Path, job: MatchJob, result: MatchResult) -> None:
+    """Write picks and record; each file appears complete under its name, or the old one stays."""
+    frames = {(tomogram.shape, tomogram.voxel_size_angstrom) for tomogram in job.tomograms}
+    if len(frames) != 1:
+        raise ConfigError("the tomograms differ in shape or voxel size: search those of one size at a time")
+    ((shape, voxel),) = frames
+    make_folder(folder)
+    write_star(folder / PICKS_FILE, result.picks, shape=shape, voxel_size_angstrom=voxel)
+    write_json(folder / JOB_FILE, result.record)
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` unless it is there; DataError if a file is in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{folder} is a file, a folder is needed: choose another output") from error
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """JSON for people and programs, in one step."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

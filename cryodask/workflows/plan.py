@@ -1,0 +1,152 @@
+"""What a run will cost, before it runs: tasks, bytes written and peak memory per worker, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryodask.errors import ConfigError
+from cryodask.kernels.rotations import count_for_step
+from cryodask.kernels.slab_rotation import PADDING_VOXELS
+from cryodask.model.structure import Structure
+from cryodask.ops import matching, reconstruction, sample
+from cryodask.ops.projection import simulate_tilt_bytes
+from cryodask.ops.templates import fine_template_bytes
+from cryodask.params.schema import RunParameters
+
+WORKER_BASELINE_BYTES = 340 * 2**20
+"""Resident memory of a worker that has imported and compiled everything but holds no data (measured: 290-320 MiB)."""
+
+RESULTS_HELD = 2
+"""Task results that a worker may hold beside the task it runs: what it has just made, and what it waits to pass on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """One stage of all models together."""
+
+    stage: str
+    tasks: int
+    bytes_written: int
+    """Uncompressed; compression saves a tenth of noise-like data and most of a sparse grand model."""
+    task_bytes: int
+    """Peak of one task, on top of the worker's baseline."""
+
+    @property
+    def worker_bytes(self) -> int:
+        """Peak of a one-threaded worker."""
+        return WORKER_BASELINE_BYTES + self.task_bytes
+
+
+def plan_run(parameters: RunParameters, structures: Sequence[Structure]) -> list[StagePlan]:
+    """All stages of ``benchmark``; the stage commands run their part of them."""
+    return [
+        *plan_simulation(parameters, structures),
+        *plan_reconstruction(parameters),
+        *plan_matching(parameters, structures),
+    ]
+
+
+def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) -> list[StagePlan]:
+    """Densities, grand models and tilt series."""
+    box = parameters.simulation.sample.box_voxels
+    nz, ny, nx = box
+    models = parameters.models
+    largest = max((sample.density_side_estimate(s.info) for s in structures), default=0)
+    tilts = parameters.simulation.acquisition.tilt_count
+    padded = (nz + 2 * PADDING_VOXELS) * ny * (nx + 2 * PADDING_VOXELS)
+    truth = nz * ny * nx // sample.TRUTH_BINNING**3
+    return [
+        StagePlan(
+            stage="structures",
+            tasks=len(structures),
+            bytes_written=sum(2 * 4 * sample.density_side_estimate(s.info) ** 3 for s in structures),
+            task_bytes=max((sample.particle_density_bytes(s.info) for s in structures), default=0),
+        ),
+        StagePlan(
+            stage="sample",
+            tasks=models * -(-ny // sample.SLAB_VOXELS),
+            bytes_written=models * (2 * 4 * (nz * ny * nx + padded) + 5 * truth),
+            task_bytes=sample.sample_slab_bytes(box, largest),
+        ),
+        StagePlan(
+            stage="tilt series",
+            tasks=models * tilts,
+            bytes_written=models * tilts * 2 * 4 * ny * nx,
+            task_bytes=simulate_tilt_bytes(parameters.simulation),
+        ),
+    ]
+
+
+def plan_reconstruction(parameters: RunParameters) -> list[StagePlan]:
+    """Tomograms, with and without noise."""
+    geometry = planned_geometry(parameters)
+    slabs = len(reconstruction.slabs(geometry, parameters.reconstruction))
+    return [
+        StagePlan(
+            stage="tomogram (twice, with and without noise)",
+            tasks=2 * parameters.models * (slabs + len(geometry.tilt_deg)),
+            bytes_written=2 * parameters.models * 4 * int(np.prod(geometry.shape)),
+            task_bytes=reconstruction.reconstruct_slab_bytes(geometry, parameters.reconstruction),
+        )
+    ]
+
+
+def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) -> list[StagePlan]:
+    """Filtered tomograms, score maps and peaks."""
+    geometry = planned_geometry(parameters)
+    voxels = int(np.prod(geometry.shape))
+    rotations = count_for_step(parameters.matching.angular_step_deg)
+    batches = len(matching.batches(rotations, parameters.matching.rotations_per_task))
+    tiles = matching.tiles(geometry.shape)
+    searches = parameters.models * len(structures) * len(tiles)
+    radii = [sample.radius_estimate_angstrom(s.info) for s in structures]
+    reach = int(max(radii, default=0) / geometry.voxel_size_angstrom) + 2
+    fine = max((fine_template_bytes(r, sample.DENSITY_VOXEL_ANGSTROM, geometry.voxel_size_angstrom) for r in radii),
+               default=0)  # fmt: skip
+    return [
+        StagePlan(
+            stage="filter",
+            tasks=parameters.models,
+            bytes_written=parameters.models * 4 * voxels,
+            task_bytes=matching.filter_bytes(voxels),
+        ),
+        StagePlan(
+            stage=f"search ({rotations} rotations)",
+            tasks=searches * (2 * batches + 1) + parameters.models * len(structures),
+            bytes_written=parameters.models * len(structures) * 8 * voxels,
+            task_bytes=max(fine, matching.search_bytes(tiles[0].shape, reach) + fine // 4),
+        ),
+        StagePlan(
+            stage="peaks",
+            tasks=parameters.models * len(structures),
+            bytes_written=0,
+            task_bytes=matching.peaks_bytes(voxels),
+        ),
+    ]
+
+
+def planned_geometry(parameters: RunParameters) -> reconstruction.ReconstructionGeometry:
+    """Geometry of the tomograms that the simulated tilt series will give."""
+    box = parameters.simulation.sample
+    acquisition = parameters.simulation.acquisition
+    nz, ny, nx = box.box_voxels
+    tilts = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.tilt_count)
+    thickness = nz * box.voxel_size_angstrom
+    return reconstruction.ReconstructionGeometry.plan(
+        (ny, nx), box.voxel_size_angstrom, tilts.tolist(), thickness, parameters.reconstruction
+    )
+
+
+def require_memory(stages: Sequence[StagePlan], memory_limit_bytes: int | None) -> int:
+    """Peak bytes per worker over all stages; ConfigError naming stage and numbers if a worker has less."""
+    worst = max(stages, key=lambda stage: stage.worker_bytes)
+    if memory_limit_bytes is not None and worst.worker_bytes > memory_limit_bytes:
+        raise ConfigError(
+            f"stage {worst.stage!r} needs {worst.worker_bytes / 2**30:.2f} GiB in each worker, "
+            f"which has {memory_limit_bytes / 2**30:.2f} GiB: use fewer --workers, a larger --memory-limit, "
+            "or a smaller sample (--set simulation.sample.box_voxels=...)"
+        )
+    return worst.worker_bytes

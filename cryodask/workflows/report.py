@@ -1,0 +1,273 @@
+"""The report of a benchmark: one HTML file with the numbers, the pictures and how they came to be."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from cryodask._version import __version__
+from cryodask.errors import DataError
+from cryodask.io.store import Store
+from cryodask.kernels.scoring_ratios import GROUPS, MEDIUM_KDA
+from cryodask.model.evaluation import BACKGROUND
+from cryodask.model.particles import Particles
+from cryodask.workflows.report_figures import confusion_matrix
+from cryodask.workflows.report_tomograms import tomogram_sections
+
+SHOWN_TOMOGRAMS = 4
+"""Tomograms that get pictures; the numbers are always those of all."""
+
+LOCALIZATION_COLUMNS: Mapping[str, str] = {
+    "RR": "picks submitted",
+    "TP": "true particles found",
+    "FP": "picks on no particle",
+    "FN": "true particles missed",
+    "MH": "true particles with more than one pick",
+    "AD": "mean distance of a pick to the centre of its particle, in voxels",
+    "recall": "share of the true particles that were found",
+    "precision": "share of the picks that found a particle",
+    "miss_rate": "share of the true particles that were missed",
+    "F1": "harmonic mean of recall and precision",
+}
+_COUNTS = ("RR", "TP", "FP", "FN", "MH")
+
+Values = Mapping[str, Any]
+
+
+def write_report(
+    path: Path,
+    *,
+    data: Store,
+    picks: Particles,
+    evaluations: Mapping[str, Mapping[str, Any]],
+    run: Mapping[str, Any],
+) -> None:
+    """Write the report to ``path``: a page that needs no other file, complete under its name or not there at all.
+
+    Parameters
+    ----------
+    path
+        The HTML file; one that is there is replaced.
+    data
+        Data set with any of tomograms, truth and tilt series; what it lacks is left out of the report.
+    picks
+        Picks of all tomograms.
+    evaluations
+        Evaluation of the picks by mode (see ``ops.evaluation_result.finalise``); may be empty.
+    run
+        What is known of the run, each key optional: ``command``, ``preset``, ``seed``, ``parameters`` (nested),
+        ``structures`` (list with id, name, source, molecular_weight_kda), ``snr`` (tomogram to value), ``match``
+        (record of the search), ``seconds`` (stage to seconds), ``versions``, and sizes ending in ``_bytes_per_worker``.
+
+    Raises DataError if the file cannot be written, StoreError if the data set is damaged.
+    """
+    page = render_report(data=data, picks=picks, evaluations=evaluations, run=run)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write the report {path}: {error.strerror or error}; choose another file") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render_report(*, data: Store, picks: Particles, evaluations: Mapping[str, Values], run: Values) -> str:
+    """The page as text; arguments as for ``write_report``."""
+    sections, n_tomograms = tomogram_sections(data, picks, SHOWN_TOMOGRAMS)
+    main = "strict" if "strict" in evaluations else next(iter(evaluations), None)
+    structures = _structures(run)
+    weights = {own: entry.get("molecular_weight_kda") for own, entry in structures.items()}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"ratio": ratio_text, "number": number_text, "mass": mass_text, "duration": duration_text}
+    template = environment.from_string(files(__package__).joinpath("report_template.html.j2").read_text("utf-8"))
+    return template.render(
+        version=__version__,
+        run=run,
+        main_mode=main,
+        summary=_summary(evaluations.get(main or "", {}), len(picks), run),
+        localization_columns=LOCALIZATION_COLUMNS,
+        localization=list(_localization_rows(evaluations)),
+        modes=list(evaluations),
+        classes=_class_rows(evaluations, structures),
+        means=list(_mean_rows(evaluations)),
+        confusion=_confusion(evaluations[main], weights) if main else None,
+        notes=[(mode, note) for mode, evaluation in evaluations.items() for note in evaluation.get("notes") or ()],
+        sections=sections,
+        n_tomograms=n_tomograms,
+        snr=run.get("snr") or {},
+        stages=_stages(run),
+        tables=list(_tables(run)),
+    )
+
+
+# -- numbers as text -----------------------------------------------------------------------------------------------
+
+
+def ratio_text(value: float | None) -> str:
+    """Three decimals; a dash for a ratio of nothing."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def number_text(value: float | None) -> str:
+    """Whole numbers as they are, others with three digits that count; a dash for nothing."""
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def mass_text(value_kda: float | None) -> str:
+    """One decimal; a dash where it is not known."""
+    return "–" if value_kda is None else f"{value_kda:.1f}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Such as ``4.2 s``, ``3 min 20 s`` or ``2 h 05 min``; a dash for nothing."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+# -- what the page is made of --------------------------------------------------------------------------------------
+
+
+def _structures(run: Values) -> dict[str, Values]:
+    """Structures by class in lower case, as classes are compared."""
+    return {str(entry["id"]).casefold(): entry for entry in run.get("structures") or () if "id" in entry}
+
+
+def _summary(evaluation: Values, n_picks: int, run: Values) -> dict[str, Any]:
+    classification = evaluation.get("classification") or {}
+    labels, confusion = classification.get("labels") or [], classification.get("confusion") or []
+    snr = [value for value in (run.get("snr") or {}).values() if value is not None]
+    total = _stages(run)["total"]
+    return {
+        "n_tomograms": evaluation.get("n_tomograms"),
+        "n_particles": sum(map(sum, confusion[1:])) if confusion else None,
+        "n_classes": sum(1 for row in confusion[1:] if sum(row)) if labels else None,
+        "n_picks": n_picks,
+        "f1": (evaluation.get("localization") or {}).get("F1"),
+        "macro_f1": classification.get("macro_f1"),
+        "ceiling_f1": ((evaluation.get("ceiling") or {}).get("localization") or {}).get("F1"),
+        "snr": sum(snr) / len(snr) if snr else None,
+        "seconds": total,
+    }
+
+
+def _localization_rows(evaluations: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
+    """For every mode the picks and, as the best that can be reached, the truth evaluated against itself."""
+    for mode, evaluation in evaluations.items():
+        ceiling = (evaluation.get("ceiling") or {}).get("localization")
+        for what, own in (("picks", evaluation.get("localization")), ("ceiling", ceiling)):
+            if own:
+                values = {name: own.get(name) for name in LOCALIZATION_COLUMNS}
+                texts = {n: number_text(v) if n in _COUNTS else ratio_text(v) for n, v in values.items()}
+                yield {"mode": mode, "what": what, "values": values, "texts": texts}
+
+
+def _class_rows(evaluations: Mapping[str, Values], structures: Mapping[str, Values]) -> list[dict[str, Any]]:
+    """One row a class, lightest first: what it is, how many there are, and its F1 in every mode."""
+    counts: dict[str, int] = {}
+    for evaluation in evaluations.values():
+        classification = evaluation.get("classification") or {}
+        labels, confusion = classification.get("labels") or (), classification.get("confusion") or ()
+        for label, row in zip(labels, confusion, strict=False):
+            if label != BACKGROUND:
+                counts[label] = max(sum(row), counts.get(label, 0))
+    known = {label.casefold() for label in counts}
+    names = [*counts, *(str(entry["id"]) for own, entry in structures.items() if own not in known)]
+    rows = []
+    for name in names:
+        entry = structures.get(name.casefold(), {})
+        f1 = {mode: (e.get("classification") or {}).get("f1", {}).get(name) for mode, e in evaluations.items()}
+        weight = entry.get("molecular_weight_kda")
+        rows.append(
+            {
+                "id": name,
+                "name": entry.get("name") or "",
+                "source": entry.get("source") or "",
+                "weight": weight,
+                "count": counts.get(name),
+                "f1": f1,
+            }
+        )
+    return sorted(rows, key=lambda row: _by_weight(row["weight"], row["id"]))
+
+
+def _by_weight(weight_kda: float | None, name: str) -> tuple[bool, float, str]:
+    """Sorting key: lightest first, classes without a known weight last."""
+    return weight_kda is None, weight_kda or 0.0, name
+
+
+def _mean_rows(evaluations: Mapping[str, Values]) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """Mean F1 of the groups of proteins and of all, by mode."""
+    low, high = (f"{limit:g} kDa" for limit in MEDIUM_KDA)
+    ranges = dict(zip(GROUPS, (f"below {low}", f"{low} to {high}", f"above {high}"), strict=True))
+    by_mode = {mode: evaluation.get("classification") or {} for mode, evaluation in evaluations.items()}
+    for group in GROUPS:
+        values = {mode: (own.get("groups") or {}).get(group) for mode, own in by_mode.items()}
+        if any(value is not None for value in values.values()):
+            yield f"mean of the {group} proteins ({ranges[group]})", values
+    if by_mode:
+        yield "mean of all proteins (macro F1)", {mode: own.get("macro_f1") for mode, own in by_mode.items()}
+
+
+def _confusion(evaluation: Values, weights: Mapping[str, float | None]) -> str | None:
+    """Figure of the confusion matrix, lightest class first, background last, without classes that never occur."""
+    classification = evaluation.get("classification") or {}
+    labels, table = classification.get("labels"), classification.get("confusion")
+    if not labels or not table or len(labels) < 2:
+        return None
+    used = [i for i in range(1, len(labels)) if any(table[i]) or any(row[i] for row in table)]
+    used.sort(key=lambda i: _by_weight(weights.get(labels[i].casefold()), labels[i]))
+    order = [*used, 0]
+    names = [labels[i] for i in order]
+    right, total = sum(table[i][i] for i in used), sum(sum(table[i]) for i in used)
+    alt = f"Confusion matrix of {len(used)} classes: {right} of {total} true particles found with the right class"
+    return confusion_matrix([[table[i][j] for j in order] for i in order], names, alt)
+
+
+def _stages(run: Values) -> dict[str, Any]:
+    """Stages with seconds and share of the total, in the order in which they ran."""
+    seconds = {name: value for name, value in (run.get("seconds") or {}).items() if value is not None}
+    total = seconds.pop("total", None) or (sum(seconds.values()) if seconds else None)
+    rows = [(name, value, value / total if total else 0.0) for name, value in seconds.items()]
+    return {"rows": rows, "total": total}
+
+
+def _tables(run: Values) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Titles and rows of the tables that are closed at first."""
+    general = {key: run.get(key) for key in ("preset", "seed") if run.get(key) is not None}
+    for key, value in run.items():
+        if key.endswith("_bytes_per_worker") and value is not None:
+            general[key.removesuffix("_bytes_per_worker").replace("_", " ") + " per worker"] = (
+                f"{value / 2**30:.2f} GiB"
+            )
+    for title, values in (
+        ("Run", general),
+        ("Parameters", run.get("parameters")),
+        ("Search", run.get("match")),
+        ("Versions", run.get("versions")),
+    ):
+        if values:
+            yield title, list(_flat(values))
+
+
+def _flat(values: Values, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and values of a nested record."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield f"{prefix}{key}", ", ".join(v if isinstance(v, str) else json.dumps(v) for v in value)
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

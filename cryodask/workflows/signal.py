@@ -1,0 +1,39 @@
+"""Measuring the signal-to-noise ratio of the tomograms of a simulated data set."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from dask.delayed import delayed
+from distributed import Client
+
+from cryodask.io.store import Store
+from cryodask.model.progress import Progress
+from cryodask.ops.signal import SignalSums, signal_sums
+from cryodask.workflows import layout
+from cryodask.workflows.execution import execute
+from cryodask.workflows.reconstruct import NOISE_FREE
+
+_ROWS = 64
+
+
+def measure_snr(
+    store: Store, models: list[str], *, client: Client | None, progress: Progress
+) -> dict[str, float | None]:
+    """SNR over the protein voxels of every tomogram; None where the masks are on another grid than the tomogram."""
+    return {name: _snr(store, name, client, progress) for name in models}
+
+
+def _snr(store: Store, model: str, client: Client | None, progress: Progress) -> float | None:
+    noisy = store.source(layout.tomogram_group(model), "image")
+    noise_free = store.source(layout.tomogram_group(model, NOISE_FREE), "image")
+    mask = store.source(layout.truth_group(model), "class_mask")
+    if not noisy.shape == noise_free.shape == mask.shape:
+        return None
+    ny = mask.shape[1]
+    tasks = [
+        delayed(signal_sums, pure=False)(noisy, noise_free, mask, (start, min(start + _ROWS, ny)))
+        for start in range(0, ny, _ROWS)
+    ]
+    parts = execute(tasks, client=client, progress=progress, stage=f"{model} signal-to-noise ratio")
+    return reduce(SignalSums.merge, parts, SignalSums()).snr()
