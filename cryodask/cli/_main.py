@@ -19,6 +19,14 @@ NAME = "cryodask"
 COMPLETION_VARIABLE = "_CRYODASK_COMPLETE"
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "simulate": ("cryodask.cli.simulate:simulate", "Simulate tilt series with full truth."),
+    "reconstruct": ("cryodask.cli.reconstruct:reconstruct", "Reconstruct tomograms from tilt series."),
+    "match": ("cryodask.cli.match:match", "Search tomograms for templates."),
+    "evaluate": ("cryodask.cli.evaluate:evaluate", "Score picks against the truth."),
+    "benchmark": ("cryodask.cli.benchmark:benchmark", "Simulate, reconstruct, match, evaluate and report."),
+    "structures": ("cryodask.cli.structures:structures", "List, describe or fetch structures."),
+    "check": ("cryodask.cli.check:check", "Check a data set: every group, every chunk."),
+    "plan": ("cryodask.cli.plan:plan", "Show tasks, bytes and memory of a benchmark, without running it."),
     "info": ("cryodask.cli.info:info", "Show versions, processors, memory and GPUs."),
 }
 

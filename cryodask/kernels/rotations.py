@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,8 @@ def symmetry_rotations(symmetry: str) -> Floats:
     """
     if not re.fullmatch(r"[CD][1-9][0-9]?|[TOI]", symmetry):
         raise ConfigError(f"symmetry={symmetry!r} is not a point group of rotations: use C1, C2 ..., D2 ..., T, O or I")
-    return np.asarray(Rotation.create_group(symmetry, axis="Z").as_matrix(), dtype=np.float64)
+    group: Any = symmetry  # the stubs know no numbers
+    return np.asarray(Rotation.create_group(group, axis="Z").as_matrix(), dtype=np.float64)
 
 
 def without_symmetry_mates(matrices: npt.ArrayLike, symmetry: str) -> Floats:
@@ -86,7 +88,8 @@ def without_symmetry_mates(matrices: npt.ArrayLike, symmetry: str) -> Floats:
     rotations = np.asarray(matrices, dtype=np.float64)
     mates = np.einsum("nij,gji->ng", rotations, symmetry_rotations(symmetry))
     own = np.einsum("nii->n", rotations)
-    return rotations[own >= mates.max(axis=1) - _TRACE_TOLERANCE]
+    kept: Floats = rotations[own >= mates.max(axis=1) - _TRACE_TOLERANCE]
+    return kept
 
 
 def coverage(matrices: npt.ArrayLike, samples: int = 20_000, seed: int = 0) -> Coverage:

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, is_dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_type_hints
 
 from cryodask.errors import ConfigError
 from cryodask.params.bounds import BOUNDS, IN_ORDER
@@ -56,6 +56,14 @@ def load_parameters(
     for override in overrides:
         settings |= _override(cls, override)
     return _build(cls, settings, "")
+
+
+def changed(parameters: T, **values: object) -> T:
+    """``parameters`` with these fields set and checked as ``load_parameters`` does; None leaves a field as it is."""
+    current = to_dict(cast(object, parameters))
+    settings = {**current, **{name: value for name, value in values.items() if value is not None}}
+    layer = _layer(type(parameters), settings, "option")
+    return _build(type(parameters), layer, "")
 
 
 def preset_names() -> tuple[str, ...]:

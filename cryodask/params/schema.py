@@ -115,7 +115,7 @@ class MatchingParameters:
     rotations_per_task: int = 128
     max_picks: int = 1000
     """Candidates kept per template before the classes compete."""
-    threshold_z: float = 6.0
+    threshold_z: float = 8.0
     """Least robust z-score of a pick (median and median absolute deviation of its template's score map)."""
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Client
 
 from cryodask.errors import ConfigError, DataError
+from cryodask.io.pick_files import read_picks
 from cryodask.io.shrec import read_truth_folder
 from cryodask.io.store import Store
 from cryodask.model.evaluation import Truth
-from cryodask.model.particles import Particles
+from cryodask.model.particles import Particles, concatenate
 from cryodask.model.progress import Progress
 from cryodask.ops.evaluation import evaluate_counts, picks_by_tomogram
 from cryodask.ops.evaluation_result import finalise
@@ -55,6 +58,20 @@ def read_truths(path: Path) -> list[Truth]:
     if (path / "zarr.json").exists():
         return truths_of_store(Store(path))
     return [read_truth_folder(path)]
+
+
+def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[list[Truth], Particles]:
+    """Truths and picks; several of both pair up in order, several picks of one truth are taken together."""
+    known = [read_truths(path) for path in truths]
+    if len(truths) > 1 and len(picks) != len(truths):
+        raise ConfigError(f"{len(picks)} submissions cannot pair up with {len(truths)} truths: give one for each")
+    parts = []
+    for index, path in enumerate(picks):
+        own = known[index if len(truths) > 1 else 0]
+        read = read_picks(path, shape=own[0].shape, voxel_size_angstrom=own[0].voxel_size_angstrom)
+        # A submission for a single tomogram need not call it as the truth does.
+        parts.append(replace(read, tomogram=np.full(len(read), own[0].name, object)) if len(own) == 1 else read)
+    return [truth for group in known for truth in group], concatenate(parts)
 
 
 def evaluate(

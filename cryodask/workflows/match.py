@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 from distributed import Client
 
@@ -16,6 +17,7 @@ from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.kernels.rotations import coverage, rotation_set, without_symmetry_mates
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
+from cryodask.model.source import BlockSource
 from cryodask.ops import matching as ops
 from cryodask.ops import picking
 from cryodask.ops.templates import SearchFilter, fine_template
@@ -25,6 +27,8 @@ from cryodask.params.tokens import token
 from cryodask.workflows import layout
 from cryodask.workflows.execution import execute
 from cryodask.workflows.search_inputs import NamedTemplate, SearchInput
+
+Matrices = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ def match(
 class _Search:
     """One search: the same rotations, templates and parameters on every tomogram."""
 
-    def __init__(self, maps: Store, job: MatchJob, matrices: Any, overwrite: bool) -> None:  # noqa: ANN401
+    def __init__(self, maps: Store, job: MatchJob, matrices: Matrices, overwrite: bool) -> None:
         self.maps, self.job, self.overwrite = maps, job, overwrite
         self.rotations = {
             t.source.template_id: without_symmetry_mates(matrices, t.source.symmetry) for t in job.templates
@@ -174,12 +178,13 @@ class _Search:
         matrices = self.rotations[template.source.template_id]
         return [self._tile_task(group, block, parts[block], filtered, fine, matrices) for block in pending]
 
-    def _tile_task(self, group: str, block: int, tile: ops.Tile, filtered: Any, fine: Delayed, matrices: Any) -> Delayed:  # noqa: ANN401
+    def _tile_task(
+        self, group: str, block: int, tile: ops.Tile, filtered: BlockSource, fine: Delayed, matrices: Matrices
+    ) -> Delayed:
         prepared = delayed(ops.prepare_tile, pure=False)(filtered, tile, fine)
         ranges = ops.batches(len(matrices), self.job.parameters.rotations_per_task)
         results = [
-            delayed(ops.search_batch, pure=False)(prepared, fine, matrices[first:last], first)
-            for first, last in ranges
+            delayed(ops.search_batch, pure=False)(prepared, fine, matrices[first:last], first) for first, last in ranges
         ]
         while len(results) > 1:
             pairs = [results[i : i + 2] for i in range(0, len(results), 2)]

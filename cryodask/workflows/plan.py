@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryodask.errors import ConfigError
+from cryodask.io.store import Store
 from cryodask.kernels.rotations import count_for_step
 from cryodask.kernels.slab_rotation import PADDING_VOXELS
+from cryodask.model.images import TiltSeries
 from cryodask.model.structure import Structure
 from cryodask.ops import matching, reconstruction, sample
 from cryodask.ops.projection import simulate_tilt_bytes
 from cryodask.ops.templates import fine_template_bytes
 from cryodask.params.schema import RunParameters
+from cryodask.workflows import layout
+from cryodask.workflows.reconstruct import ReconstructJob, geometry_of
 
 WORKER_BASELINE_BYTES = 340 * 2**20
 """Resident memory of a worker that has imported and compiled everything but holds no data (measured: 290-320 MiB)."""
@@ -92,6 +96,23 @@ def plan_reconstruction(parameters: RunParameters) -> list[StagePlan]:
             task_bytes=reconstruction.reconstruct_slab_bytes(geometry, parameters.reconstruction),
         )
     ]
+
+
+def plan_stored_reconstruction(data: Store, job: ReconstructJob) -> list[StagePlan]:
+    """Tomograms from the tilt series that a data set holds."""
+    stages = []
+    for name in layout.models_with(data, "tilt_series"):
+        series = TiltSeries.parse(data.open(layout.tilt_series_group(name)), job.image)
+        geometry = geometry_of(series, job)
+        stages.append(
+            StagePlan(
+                stage=f"{name} {job.variant}",
+                tasks=len(reconstruction.slabs(geometry, job.parameters)) + len(geometry.tilt_deg),
+                bytes_written=4 * int(np.prod(geometry.shape)),
+                task_bytes=reconstruction.reconstruct_slab_bytes(geometry, job.parameters),
+            )
+        )
+    return stages
 
 
 def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) -> list[StagePlan]:

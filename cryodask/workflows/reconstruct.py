@@ -67,14 +67,7 @@ def _reconstruct_model(
 ) -> None:
     source_group = layout.tilt_series_group(name)
     series = TiltSeries.parse(data.open(source_group), job.image)
-    attrs = series.dataset.attrs
-    geometry = ops.ReconstructionGeometry.plan(
-        series.image_shape,
-        series.pixel_size_angstrom,
-        series.tilt_deg.tolist(),
-        attrs.get("sample_thickness_angstrom"),
-        job.parameters,
-    )
+    geometry = geometry_of(series, job)
     group = layout.tomogram_group(name, job.variant)
     record = {
         "tilt_series": data.token(source_group),
@@ -113,6 +106,17 @@ def _reconstruct_model(
     execute(tasks, client=client, progress=progress, stage=f"{name} {job.variant.replace('_', ' ')}")
     output.finish(group)
     output.annotate(f"{name}/{job.variant}", ome_multiscales(name, [geometry.voxel_size_angstrom]))
+
+
+def geometry_of(series: TiltSeries, job: ReconstructJob) -> ops.ReconstructionGeometry:
+    """Shapes and sizes of the tomogram that a tilt series will give."""
+    return ops.ReconstructionGeometry.plan(
+        series.image_shape,
+        series.pixel_size_angstrom,
+        series.tilt_deg.tolist(),
+        series.dataset.attrs.get("sample_thickness_angstrom"),
+        job.parameters,
+    )
 
 
 def tomogram_attrs(series: TiltSeries, geometry: ops.ReconstructionGeometry) -> dict[str, Any]:

@@ -6,16 +6,11 @@ between them, and the same numbers always give the same bytes.
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -24,10 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from cryodask.kernels.spectrum import RadialProfile
 from cryodask.units import ANGSTROM_PER_NM
+from cryodask.workflows.report_markup import as_png, as_svg, figure_style
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -39,25 +34,29 @@ MAX_PIXELS = 512
 
 CONTRAST_PERCENTILES = (1.0, 99.0)
 
-_DPI = 150
-_LINE = 2.0  # width of circles, in points
-_GREYS = 64  # grey levels of a stored image: noise has no use for more, and they decide the size of the page
-_STYLE: dict[str, Any] = {"font.family": "DejaVu Sans", "font.size": 10, "svg.fonttype": "none", "axes.linewidth": 0.8}
+_LINE, _SYMBOL = 2.0, 7.0  # width of circles and size of symbols, in points
+_PANEL_POINTS = 320.0  # width of a panel, in points
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarkerStyle:
-    """How one kind of particle is circled: colour (Okabe and Ito's palette), line and what stands in the middle."""
+    """How one kind of particle is circled: colour (Okabe and Ito's palette), line, and the symbol of a pick."""
 
     colour: str
-    line: str | tuple[float, tuple[float, ...]]
+    dashes: tuple[float, ...]
+    """Lengths of strokes and gaps in line widths; () for an unbroken line."""
     symbol: str
+
+    @property
+    def line(self) -> Any:  # noqa: ANN401  (a name or a pair)
+        """The line as matplotlib wants it."""
+        return (0, self.dashes) if self.dashes else "solid"
 
 
 MARKER_STYLES: Mapping[str, MarkerStyle] = {
-    "found": MarkerStyle(colour="#56B4E9", line="-", symbol="+"),
-    "missed": MarkerStyle(colour="#F0A30A", line=(0, (4.5, 2.0)), symbol=""),
-    "false positive": MarkerStyle(colour="#FF9CD6", line=(0, (1.2, 1.2)), symbol="x"),
+    "found": MarkerStyle(colour="#56B4E9", dashes=(), symbol="+"),
+    "missed": MarkerStyle(colour="#F0A30A", dashes=(4.5, 2.0), symbol=""),
+    "false positive": MarkerStyle(colour="#FF9CD6", dashes=(1.2, 1.0), symbol="x"),
 }
 
 
@@ -74,7 +73,7 @@ class Marks:
 
 
 def orthogonal_slices(xy: Floats, xz: Floats, yz: Floats, voxel_size_angstrom: float, alt: str) -> str:
-    """Three central slices on one scale: ``xy`` (y, x), below it ``xz`` (z, x), and beside it ``yz`` given as (y, z)."""
+    """Three central slices on one scale: ``xy`` (y, x), below it ``xz`` (z, x), beside it ``yz`` given as (y, z)."""
     limits = _limits(np.concatenate([image.ravel() for image in (xy, xz, yz)]))
     ny, nx = xy.shape
     nz = xz.shape[0]
@@ -83,7 +82,7 @@ def orthogonal_slices(xy: Floats, xz: Floats, yz: Floats, voxel_size_angstrom: f
     scale = (FIGURE_WIDTH_INCH - left - right - gap) / (nx + thickness)
     width, height, depth = nx * scale, ny * scale, thickness * scale
     size = FIGURE_WIDTH_INCH, bottom + depth + gap + height + top
-    with _style("slices"):
+    with figure_style("slices"):
         figure = Figure(figsize=size)
 
         def panel(x: float, y: float, w: float, h: float) -> Axes:
@@ -101,28 +100,30 @@ def orthogonal_slices(xy: Floats, xz: Floats, yz: Floats, voxel_size_angstrom: f
         main.tick_params(labelbottom=False)
         beside.tick_params(labelleft=False)
         _scale_bar(main, nx * voxel / ANGSTROM_PER_NM)
-        return _png(figure, alt)
+        return as_png(figure, alt)
 
 
 def single_image(image: Floats, pixel_size_angstrom: float, alt: str) -> str:
     """One image (y, x) with axes in nm from its centre, a scale bar and its own contrast."""
-    with _style("image"):
+    with figure_style("image"):
         figure, _ = _one_panel(image, pixel_size_angstrom)
-        return _png(figure, alt)
+        return as_png(figure, alt)
 
 
 def marked_slice(image: Floats, voxel_size_angstrom: float, marks: Mapping[str, Marks], alt: str) -> str:
     """A slice (y, x) with circles; ``marks`` has one entry for each key of ``MARKER_STYLES``."""
-    with _style("marks"):
+    with figure_style("marks"):
         figure, axes = _one_panel(image, voxel_size_angstrom, header_inch=0.36)
         bounds = axes.get_xlim(), axes.get_ylim()
+        radii_nm = np.concatenate([own.radius_nm for own in marks.values()])
+        scale = _line_scale(radii_nm, axes)
         handles = []
         for name, style in MARKER_STYLES.items():
             own = marks[name]
             for (y, x), radius in zip(own.centre_nm, own.radius_nm, strict=True):
-                _circle(axes, x, y, radius, style)
+                _circle(axes, x, y, radius, style, scale)
             for y, x in own.pick_nm:
-                _symbol(axes, x, y, style)
+                _symbol(axes, x, y, style, scale)
             handles.append(_legend_entry(f"{name} ({len(own.radius_nm)})", style))
         axes.set_xlim(bounds[0])
         axes.set_ylim(bounds[1])
@@ -140,7 +141,7 @@ def marked_slice(image: Floats, voxel_size_angstrom: float, marks: Mapping[str, 
             columnspacing=1.2,
             fontsize=9,
         )
-        return _png(figure, alt, colours=256)
+        return as_png(figure, alt, colours=256)
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], row_names: Sequence[str], alt: str) -> str:
@@ -148,7 +149,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], row_names: Sequence[str], 
     table = np.asarray(counts, dtype=np.float64)
     n = len(table)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    with _style("confusion"):
+    with figure_style("confusion"):
         side = min(max(0.42 * n, 2.2), 6.2)
         figure = Figure(figsize=(side + 1.5, side + 1.3), layout="constrained")
         axes = figure.add_subplot()
@@ -166,12 +167,12 @@ def confusion_matrix(counts: Sequence[Sequence[int]], row_names: Sequence[str], 
         axes.axvline(n - 1, color="#555", linewidth=1)
         axes.set(xlabel="picked class", ylabel="true class", aspect="equal")
         axes.invert_yaxis()
-        return _svg(figure, alt)
+        return as_svg(figure, alt)
 
 
 def power_spectrum(profiles: Mapping[str, RadialProfile], ctf_zeros_per_angstrom: Sequence[float], alt: str) -> str:
     """Rotationally averaged power of images by name, on a logarithmic axis, with the zeros of the transfer function."""
-    with _style("spectrum"):
+    with figure_style("spectrum"):
         figure = Figure(figsize=(FIGURE_WIDTH_INCH, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for (name, profile), (colour, line) in zip(profiles.items(), (("#222", "-"), ("#0072B2", "-")), strict=False):
@@ -186,7 +187,7 @@ def power_spectrum(profiles: Mapping[str, RadialProfile], ctf_zeros_per_angstrom
         axes.set_xlim(0, max(float(profile.k[-1]) for profile in profiles.values()) * ANGSTROM_PER_NM)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-        return _svg(figure, alt)
+        return as_svg(figure, alt)
 
 
 def binned(image: Floats, max_pixels: int = MAX_PIXELS) -> tuple[Floats, int]:
@@ -200,11 +201,6 @@ def binned(image: Floats, max_pixels: int = MAX_PIXELS) -> tuple[Floats, int]:
 
 
 # -- parts of a figure ---------------------------------------------------------------------------------------------
-
-
-def _style(salt: str) -> Any:  # noqa: ANN401  (a context manager that matplotlib does not name)
-    # A salt of its own keeps the ids of two inline drawings on one page apart.
-    return matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"cryodask-{salt}"})
 
 
 def _one_panel(image: Floats, spacing_angstrom: float, header_inch: float = 0.1) -> tuple[Figure, Axes]:
@@ -254,27 +250,38 @@ def _scale_bar(axes: Axes, width_nm: float) -> None:
     """A bar of 1, 2 or 5 times a power of ten nm, at most a quarter of the width, in the lower right corner."""
     decade = 10.0 ** math.floor(math.log10(width_nm / 4))
     length = max(step * decade for step in (1, 2, 5) if step * decade <= width_nm / 4)
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    (left, right), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     unit = 0.01 * (right - left)
     x, y = right - 4 * unit - length, bottom + 4 * unit
-    ground = Rectangle((x - 2 * unit, y - 2 * unit), length + 4 * unit, 11 * unit, facecolor="black", alpha=0.6)
-    axes.add_patch(ground).set_zorder(5)
-    axes.add_patch(Rectangle((x, y), length, 1.2 * unit, facecolor="white")).set_zorder(6)
+    ground = Rectangle((x - unit, y - unit), length + 2 * unit, 8 * unit, facecolor="black", alpha=0.5, linewidth=0)
+    axes.add_patch(ground).set_zorder(0.5)  # below the circles, which must not vanish under it
+    axes.add_patch(Rectangle((x, y), length, 1.2 * unit, facecolor="white", linewidth=0)).set_zorder(6)
     text = axes.text(
         x + length / 2, y + 2 * unit, f"{length:g} nm", ha="center", va="bottom", color="white", fontsize=9
     )
     text.set_zorder(6)
 
 
-def _circle(axes: Axes, x: float, y: float, radius: float, style: MarkerStyle) -> None:
+def _line_scale(radii_nm: Floats, axes: Axes) -> float:
+    """Thinner lines and smaller symbols where circles are small: the typical one keeps its inside visible."""
+    if not len(radii_nm):
+        return 1.0
+    left, right = axes.get_xlim()
+    radius_points = float(np.median(radii_nm)) * _PANEL_POINTS / (right - left)
+    return min(max(radius_points / 10, 0.75), 1.0)
+
+
+def _circle(axes: Axes, x: float, y: float, radius: float, style: MarkerStyle, scale: float) -> None:
     """A coloured circle on a darker one, so that it shows on light and dark ground alike."""
-    axes.add_patch(Circle((x, y), radius, fill=False, edgecolor="black", linewidth=4, alpha=0.5))
-    axes.add_patch(Circle((x, y), radius, fill=False, edgecolor=style.colour, linestyle=style.line, linewidth=_LINE))
+    wide, narrow = 2 * _LINE * scale, _LINE * scale
+    axes.add_patch(Circle((x, y), radius, fill=False, edgecolor="black", linewidth=wide, alpha=0.5))
+    axes.add_patch(Circle((x, y), radius, fill=False, edgecolor=style.colour, linestyle=style.line, linewidth=narrow))
 
 
-def _symbol(axes: Axes, x: float, y: float, style: MarkerStyle) -> None:
-    halo = [withStroke(linewidth=4, foreground="black", alpha=0.5)]
-    axes.plot(x, y, style.symbol, color=style.colour, markersize=7, markeredgewidth=_LINE, path_effects=halo)
+def _symbol(axes: Axes, x: float, y: float, style: MarkerStyle, scale: float) -> None:
+    halo = [withStroke(linewidth=2 * _LINE * scale, foreground="black", alpha=0.5)]
+    width, size = _LINE * scale, _SYMBOL * scale
+    axes.plot(x, y, style.symbol, color=style.colour, markersize=size, markeredgewidth=width, path_effects=halo)
 
 
 def _legend_entry(label: str, style: MarkerStyle) -> Line2D:
@@ -285,37 +292,7 @@ def _legend_entry(label: str, style: MarkerStyle) -> Line2D:
         linestyle=style.line,
         linewidth=_LINE,
         marker=style.symbol,
-        markersize=7,
+        markersize=_SYMBOL,
         markeredgewidth=_LINE,
         label=label,
     )
-
-
-# -- from figure to HTML -------------------------------------------------------------------------------------------
-
-
-def _png(figure: Figure, alt: str, colours: int = _GREYS) -> str:
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png", dpi=_DPI)
-    with Image.open(raw) as image:
-        reduced = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-    stored = io.BytesIO()
-    reduced.save(stored, format="PNG", optimize=True)
-    data = base64.b64encode(stored.getvalue()).decode("ascii")
-    width, height = reduced.size
-    return f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{html.escape(alt)}">'
-
-
-def _svg(figure: Figure, alt: str) -> str:
-    stored = io.StringIO()
-    figure.savefig(stored, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = stored.getvalue()
-    text = text[text.index("<svg") :]
-    # Names that only an SVG file of its own needs, and group ids, which would occur twice on the page.
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    width_pt = figure.get_figwidth() * 72
-    text = re.sub(r'^(<svg[^>]*?) width="[^"]*"', r"\1", text)
-    text = re.sub(r'^(<svg[^>]*?) height="[^"]*"', r"\1", text)
-    label = html.escape(alt)
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}" style="max-width:{width_pt:.0f}pt"', 1).strip()

@@ -26,7 +26,8 @@ from cryodask.workflows import report_figures as figures
 from cryodask.workflows.evaluate import truths_of_store
 from cryodask.workflows.reconstruct import NOISE_FREE
 
-Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Image: TypeAlias = npt.NDArray[np.floating[Any]]
+Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 SHOWN_DEPTH_ANGSTROM = 100.0
@@ -165,12 +166,12 @@ def _volume_pictures(data: Store, name: str, judged: _Judged | None) -> Iterator
         caption=f"Central slices of the tomogram, {size}. Grey values from percentile {low:g} to {high:g}.",
     )
     if judged is not None:
+        depth = f"{SHOWN_DEPTH_ANGSTROM / ANGSTROM_PER_NM:g} nm"
         marks = judged.near((z - (nz - 1) / 2) * voxel / ANGSTROM_PER_NM)
         counts = ", ".join(f"{len(own.radius_nm)} {kind}" for kind, own in marks.items())
-        depth = SHOWN_DEPTH_ANGSTROM / ANGSTROM_PER_NM
         yield Picture(
             markup=figures.marked_slice(xy, voxel, marks, f"Central xy slice of {name} with circles: {counts}"),
-            caption=f"The same xy slice with the particles and picks within {depth:g} nm of it, judged as in mode strict: "
+            caption=f"The same xy slice with the particles and picks within {depth} of it, judged as in mode strict: "
             "true particles that were found (+ is the pick), true particles that were missed, and false positives (×). "
             "A circle has the radius of its class.",
         )
@@ -250,7 +251,7 @@ def expected_zeros(optics: Mapping[str, float], nyquist_per_angstrom: float) -> 
     return [zero for zero in zeros if zero <= nyquist_per_angstrom]
 
 
-def power_per_pixel(image: Floats, pixel_size_angstrom: float) -> RadialProfile:
+def power_per_pixel(image: Image, pixel_size_angstrom: float) -> RadialProfile:
     """Ring means of |F|^2 per pixel of an image (y, x) without its mean: white noise of variance v gives v everywhere.
 
     The edges fade out, because an image that does not continue at the opposite edge would add a cross to its spectrum.

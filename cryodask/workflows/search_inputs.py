@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from distributed import Client
 
-from cryodask.errors import DataError
+from cryodask.errors import ConfigError, DataError
 from cryodask.io.mrc import read_volume
 from cryodask.io.store import Store
+from cryodask.io.structures import load_structure_set
 from cryodask.model.images import Tomogram
 from cryodask.model.progress import Progress
 from cryodask.model.source import ArraySource, BlockSource
@@ -158,3 +160,92 @@ def _file_hash(path: Path, *settings: float) -> str:
     digest = hashlib.sha256(path.read_bytes())
     digest.update(repr(settings).encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateRequest:
+    """What templates a user asked for, read as far as it takes to know that they are there."""
+
+    structures: tuple[Structure, ...] = ()
+    densities: tuple[NamedTemplate, ...] = ()
+    classes: tuple[str, ...] | None = None
+    notices: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(
+        cls, templates: Sequence[str], classes: tuple[str, ...] | None, *, voxel_size_angstrom: float | None
+    ) -> TemplateRequest:
+        """MRC files are densities, everything else is a structure set; nothing means those of the data set."""
+        densities: list[NamedTemplate] = []
+        structures: list[Structure] = []
+        notices: list[str] = []
+        for text in templates:
+            if _is_mrc(Path(text)):
+                densities.append(template_of_mrc(Path(text), voxel_size_angstrom=voxel_size_angstrom))
+            elif Path(text).is_dir() and any(_is_mrc(file) for file in Path(text).iterdir()):
+                files = sorted(file for file in Path(text).iterdir() if _is_mrc(file))
+                densities += [template_of_mrc(file, voxel_size_angstrom=voxel_size_angstrom) for file in files]
+            else:
+                found = load_structure_set(text, classes)
+                structures += found.structures
+                notices += found.notices
+        names = [t.source.template_id for t in densities] + [s.info.class_id for s in structures]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"several templates are called {', '.join(twice)}: rename the files")
+        return cls(structures=tuple(structures), densities=tuple(densities), classes=classes, notices=tuple(notices))
+
+
+def open_templates(
+    request: TemplateRequest, data: Path, maps: Store, *, client: Client | None, progress: Progress
+) -> tuple[NamedTemplate, ...]:
+    """The templates of a request; densities of structures are computed where they are not stored yet."""
+    found = list(request.densities)
+    if request.structures:
+        found += templates_of_structures(maps, request.structures, client=client, progress=progress)
+    if not found:
+        if not _is_store(data):
+            raise DataError(f"{data} does not say what to search for: give --templates")
+        found = templates_of_store(Store(data), request.classes)
+    return tuple(found)
+
+
+def open_tomograms(
+    path: Path, *, voxel_size_angstrom: float | None, tilt_angles: Path | None
+) -> tuple[SearchInput, ...]:
+    """The tomograms of a data set, or the one in an MRC file."""
+    if _is_store(path):
+        if voxel_size_angstrom is not None or tilt_angles is not None:
+            raise ConfigError(f"{path} knows its voxel size and tilts: leave out --voxel-size and --tilt-angles")
+        return tuple(tomograms_of_store(Store(path)))
+    if not _is_mrc(path):
+        raise DataError(f"{path} is neither a data set (.zarr) nor an MRC file (.mrc, .rec, .map, .ccp4)")
+    tilts = None if tilt_angles is None else read_tilt_angles(tilt_angles)
+    return (tomogram_of_mrc(path, voxel_size_angstrom=voxel_size_angstrom, tilt_deg=tilts),)
+
+
+def read_tilt_angles(path: Path) -> tuple[float, ...]:
+    """Angles of a .tlt or .rawtlt file, one a line, in degrees; DataError naming the line that is none."""
+    angles = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            angle = float(line)
+        except ValueError:
+            angle = math.nan
+        if not abs(angle) <= 90:
+            raise DataError(f"{path}, line {number}: {line.strip()!r} is not a tilt angle between -90 and 90 degrees")
+        angles.append(angle)
+    if len(set(angles)) < 2:
+        raise DataError(f"{path} holds fewer than two different tilt angles")
+    return tuple(angles)
+
+
+def _is_store(path: Path) -> bool:
+    return path.is_dir()
+
+
+def _is_mrc(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz").removesuffix(".bz2")
+    return name.endswith((".mrc", ".rec", ".map", ".ccp4"))

@@ -1,0 +1,74 @@
+"""``cryodask evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryodask.cli.options import InputPath, cluster_options, verbose_option
+
+if TYPE_CHECKING:
+    from cryodask.cluster import ClusterSpec
+
+
+@click.command(short_help="Score picks against the truth.")
+@click.argument("picks", type=InputPath(), nargs=-1, required=True, metavar="PICKS...")
+@click.option(
+    "--truth",
+    type=InputPath(),
+    multiple=True,
+    required=True,
+    help="Data set or SHREC model folder; several pair up with PICKS in order.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["strict", "shrec21"]),
+    default="strict",
+    show_default=True,
+    help="strict matches one to one within a distance; shrec21 counts as the benchmark of 2021 did.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the numbers here.")
+@cluster_options
+@verbose_option
+def evaluate(
+    picks: tuple[Path, ...], truth: tuple[Path, ...], mode: str, json_file: Path | None, cluster: ClusterSpec
+) -> None:
+    """Score picks against the truth.
+
+    PICKS are folders of `cryodask match`, STAR or CSV files, or the benchmark's text lists (CLASS x y z ...).
+    """
+    from cryodask.cli.progress import make_progress
+    from cryodask.cli.session import open_session
+    from cryodask.workflows.evaluate import evaluate as run
+    from cryodask.workflows.evaluate import read_submissions
+    from cryodask.workflows.picks_folder import write_json
+
+    truths, submitted = read_submissions(picks, truth)
+    with open_session(cluster) as session:
+        result = run(truths, submitted, mode, client=session.client, progress=make_progress())
+    if json_file is not None:
+        write_json(json_file, result)
+    click.echo(summary(result))
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The evaluation as lines for a terminal."""
+    found, ceiling = result["localization"], result["ceiling"]["localization"]
+    counts = "  ".join(f"{key} {found[key]}" for key in ("RR", "TP", "FP", "FN", "MH"))
+    ratios = "  ".join(f"{key} {number(found[key])}" for key in ("recall", "precision", "F1"))
+    lines = [
+        f"mode {result['mode']}, {result['n_tomograms']} tomograms",
+        f"localisation  {counts}  AD {number(found['AD'])} voxels",
+        f"              {ratios}  (truth against itself: F1 {number(ceiling['F1'])})",
+        f"classes       macro F1 {number(result['classification']['macro_f1'])}",
+        *(f"  {name:<16} F1 {number(value)}" for name, value in result["classification"]["f1"].items()),
+        *(f"note: {note}" for note in result["notes"]),
+    ]
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash where there is nothing to divide by."""
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,106 @@
+"""``cryodask match``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cryodask.cli._running import classes_option, notices
+from cryodask.cli.options import (
+    InputPath,
+    cluster_options,
+    overwrite_option,
+    parameter_options,
+    performance_report_option,
+    verbose_option,
+)
+
+if TYPE_CHECKING:
+    from cryodask.cluster import ClusterSpec
+    from cryodask.params import RunParameters
+
+
+@click.command(short_help="Search tomograms for templates.")
+@click.argument("tomogram", type=InputPath(), metavar="DATA.zarr|TOMOGRAM.mrc")
+@click.option(
+    "--templates",
+    multiple=True,
+    metavar="DIR|FILE|builtin",
+    help="Structures (folder, PDB, mmCIF, builtin) or densities (MRC, protein positive); repeatable.  "
+    "[default: the structures that DATA.zarr was simulated from]",
+)
+@classes_option
+@click.option("--angular-step", type=float, metavar="DEG", help="Spacing of the rotations that are tried.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "fft"]),
+    default="auto",
+    show_default=True,
+    help="How scores are computed; fft is exact and the only engine of this version.",
+)
+@click.option(
+    "--contrast",
+    type=click.Choice(["dark", "bright"]),
+    default="dark",
+    show_default=True,
+    help="Of particles, where the data do not tell.",
+)
+@click.option("--tilt-angles", type=InputPath(), help="Tilts of an MRC tomogram, one a line (.tlt): sets the wedge.")
+@click.option("--voxel-size", type=float, metavar="ANGSTROM", help="Of MRC files; wins over their headers.")
+@click.option("--max-picks", type=click.IntRange(min=1), help="Candidates kept per template.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for picks.star, job.json.")
+@parameter_options()
+@cluster_options
+@overwrite_option
+@performance_report_option
+@verbose_option
+def match(
+    tomogram: Path,
+    templates: tuple[str, ...],
+    classes: tuple[str, ...] | None,
+    angular_step: float | None,
+    engine: str,
+    contrast: str,
+    tilt_angles: Path | None,
+    voxel_size: float | None,
+    max_picks: int | None,
+    output: Path,
+    parameters: RunParameters,
+    cluster: ClusterSpec,
+    overwrite: bool,
+    performance_report: Path | None,
+) -> None:
+    """Search tomograms for templates at all positions and orientations.
+
+    Writes the picks, best first, as OUTPUT/picks.star and the record of the search as OUTPUT/job.json. Score maps
+    stay in OUTPUT/maps.zarr, where an interrupted search goes on.
+    """
+    del engine  # both choices mean the one engine of this version
+    from cryodask.cli.progress import make_progress
+    from cryodask.cli.session import open_session
+    from cryodask.io.store import Store
+    from cryodask.params import changed
+    from cryodask.workflows.match import MatchJob
+    from cryodask.workflows.match import match as run
+    from cryodask.workflows.picks_folder import make_folder, write_picks
+    from cryodask.workflows.search_inputs import TemplateRequest, open_templates, open_tomograms
+
+    chosen = changed(parameters.matching, angular_step_deg=angular_step, max_picks=max_picks)
+    tomograms = open_tomograms(tomogram, voxel_size_angstrom=voxel_size, tilt_angles=tilt_angles)
+    request = TemplateRequest.parse(templates, classes, voxel_size_angstrom=voxel_size)
+    notices(request.notices)
+    make_folder(output)
+    maps = Store(output / "maps.zarr")
+    progress = make_progress()
+    with open_session(cluster, performance_report) as session:
+        found = open_templates(request, tomogram, maps, client=session.client, progress=progress)
+        job = MatchJob(tomograms=tomograms, templates=found, parameters=chosen, dark=contrast == "dark")
+        result = run(maps, job, client=session.client, progress=progress, overwrite=overwrite)
+    write_picks(output, job, result)
+    record = result.record
+    click.echo(
+        f"{output}: {record['picks']} picks of {len(found)} templates in {len(tomograms)} tomograms; "
+        f"{record['rotations']} rotations, none farther than {record['covering_radius_deg']:.1f} degrees"
+    )

@@ -1,0 +1,47 @@
+"""Shape of a particle from its density: volume, area, sphericity and effective radius (SHREC 2021, Table 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from skimage.measure import marching_cubes, mesh_surface_area
+
+from cryodask.backend import Array, to_host
+from cryodask.errors import DataError
+
+
+@dataclass(frozen=True)
+class ShapeStatistics:
+    """In the unit of the voxel size, squared and cubed."""
+
+    volume: float
+    area: float
+
+    @property
+    def sphericity(self) -> float:
+        """pi^(1/3) (6 V)^(2/3) / A, equation 1: 1 for a ball, less for anything else."""
+        return float(math.pi ** (1 / 3) * (6 * self.volume) ** (2 / 3) / self.area)
+
+    @property
+    def effective_radius(self) -> float:
+        """3 V / A, equation 2: the radius of a ball with this ratio of volume to area."""
+        return 3 * self.volume / self.area
+
+
+def shape_statistics(density: Array, threshold: float, voxel_size: float) -> ShapeStatistics:
+    """Volume of a density's (z, y, x) voxels above ``threshold``, and area of its surface there by marching cubes.
+
+    Runs on the host. Raises DataError if nothing exceeds the threshold or the surface leaves the box.
+    """
+    values = to_host(density)
+    inside = values > threshold
+    if not inside.any():
+        raise DataError(f"the density never exceeds {threshold}; its maximum is {values.max()}")
+    faces = [np.take(inside, end, axis=axis) for axis in range(values.ndim) for end in (0, -1)]
+    if any(face.any() for face in faces):
+        raise DataError(f"the density exceeds {threshold} on a face of its box: enlarge the box")
+    vertices, triangles, _, _ = marching_cubes(values, threshold)
+    area = float(mesh_surface_area(vertices, triangles)) * voxel_size**2
+    return ShapeStatistics(float(inside.sum()) * voxel_size**3, area)
