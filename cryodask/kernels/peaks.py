@@ -139,7 +139,7 @@ def robust_z(score: Array) -> tuple[float, float]:
 
 
 def joint_exclusion(
-    positions: npt.ArrayLike, radii: npt.ArrayLike, z: npt.ArrayLike, *, overlap: float = 1.0
+    positions: npt.ArrayLike, radii: npt.ArrayLike, z: npt.ArrayLike, *, overlap: float = 0.7
 ) -> Indices:
     """Decide between candidates of several classes that claim the same place: best first, drop what overlaps.
 
@@ -153,8 +153,8 @@ def joint_exclusion(
         (n,) comparable scores, e.g. z-scores of each class against its own background. NaN is never kept; ties go to
         the lower row.
     overlap
-        A candidate is dropped when a kept one lies nearer than ``overlap * max(r_i, r_j)``. At 1 a small particle is
-        not accepted within the radius of a large one, while neighbours in contact, at r_i + r_j, stay.
+        A candidate is dropped when a kept one lies nearer than ``overlap * (r_i + r_j)``. 1 lets bounding spheres
+        touch; less allows for elongated particles side by side.
 
     Returns
     -------
@@ -171,14 +171,14 @@ def joint_exclusion(
     if len(at) == 0:
         return np.zeros(0, dtype=np.int64)
     tree = cKDTree(at)
-    largest = overlap * float(radius.max())
+    largest = float(radius.max())
     open_ = ~np.isnan(value)
     kept: list[int] = []
     for row in np.argsort(-value, kind="stable"):
         if not open_[row]:
             continue
         kept.append(int(row))
-        near = np.asarray(tree.query_ball_point(at[row], largest), dtype=np.int64)
+        near = np.asarray(tree.query_ball_point(at[row], overlap * (radius[row] + largest)), dtype=np.int64)
         distance = np.linalg.norm(at[near] - at[row], axis=1)
-        open_[near[distance < overlap * np.maximum(radius[near], radius[row])]] = False
+        open_[near[distance < overlap * (radius[near] + radius[row])]] = False
     return np.asarray(kept, dtype=np.int64)

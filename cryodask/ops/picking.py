@@ -13,8 +13,10 @@ from cryodask.kernels.rotations import zxz_deg_from_matrix
 from cryodask.model.particles import Particles, concatenate
 from cryodask.ops.matching import Peaks
 
-OVERLAP = 1.0
-"""Two picks are one particle when they are nearer than this times the larger of their classes' radii."""
+OVERLAP = 0.7
+"""Two picks are one particle when they are nearer than this times the sum of their classes' mask radii.
+
+At 1.0 a side lobe of a large particle could never be picked, but neither could elongated particles side by side."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

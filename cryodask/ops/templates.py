@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -26,14 +27,14 @@ from cryodask.model.source import BlockSource
 Volume = npt.NDArray[np.float32]
 
 MASK_EDGE_SIGMA_VOXELS = 1.0
-FILTER_BOX_FACTOR = 1.5
+FILTER_BOX_FACTOR = 1.4
 """Box in which a rotated template is filtered, over the box of its mask: room for the wedge's streaks."""
 
 FRINGE_ANGSTROM = 40.0
 """Room around the filter box for the CTF's fringes, which reach wavelength x defocus x k: 25 angstrom at 5 um, 1/40."""
 
 OVERSAMPLING = 3
-"""Least fine voxels per tomogram voxel, so that trilinear interpolation of the low-passed template is good enough."""
+"""Fine voxels per tomogram voxel: trilinear interpolation of 10 angstrom voxels then damps 1/40 angstrom by 2 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +110,25 @@ def fine_template(source: TemplateSource, search: SearchFilter) -> FineTemplate:
     target = search.voxel_size_angstrom
     radius_voxels = source.radius_angstrom / target
     mask_side = template_box_size(radius_voxels, MASK_EDGE_SIGMA_VOXELS)
-    box_side = mask_side + 2 * round((FILTER_BOX_FACTOR - 1) * mask_side / 2)
-    refine = max(1, int(np.ceil(OVERSAMPLING * voxel / target - 1e-9)))
-    side = scipy.fft.next_fast_len(int(np.ceil((box_side * target + 2 * FRINGE_ANGSTROM) / voxel)), real=True)
-    padded = _centred(density, side)
+    box_side = _next_odd_fast_length(math.ceil(FILTER_BOX_FACTOR * mask_side))
+    padded = _centred(density, math.ceil((box_side * target + 2 * FRINGE_ANGSTROM) / voxel))
     k = radius(padded.shape, voxel, padded, real=True)
     spectrum = rfftn(padded) * search.radial(k, contrast=True) * (k <= 0.5 / target)
-    filtered = _interpolated(spectrum, side, refine)
+    filtered, fine_voxel = _resampled(spectrum, padded.shape[0], voxel, target / OVERSAMPLING)
     box = (box_side,) * 3
     mask = soft_sphere_mask((mask_side,) * 3, radius_voxels, MASK_EDGE_SIGMA_VOXELS, density)
     wedge = None if search.tilt_deg is None else wedge_mask(box, search.tilt_deg, density)
-    reach = int(np.ceil(mask_reach_voxels(radius_voxels, MASK_EDGE_SIGMA_VOXELS)))
-    # Without refinement the filtered grid keeps the padded one's centre; with it, see _interpolated.
-    return FineTemplate(filtered, target / voxel * refine, mask, wedge, box, reach)
+    reach = math.ceil(mask_reach_voxels(radius_voxels, MASK_EDGE_SIGMA_VOXELS))
+    fine = _centred(filtered, math.ceil(box_side * target / fine_voxel) + 2)
+    return FineTemplate(fine, target / fine_voxel, mask, wedge, box, reach)
+
+
+def _next_odd_fast_length(least: int) -> int:
+    """Smallest odd length that the FFT likes: a template's box must have a centre voxel."""
+    length = least | 1
+    while scipy.fft.next_fast_len(length, real=True) != length:
+        length += 2
+    return length
 
 
 def fine_template_bytes(radius_angstrom: float, density_voxel_angstrom: float, voxel_size_angstrom: float) -> int:
@@ -132,30 +139,50 @@ def fine_template_bytes(radius_angstrom: float, density_voxel_angstrom: float, v
 
 
 def _centred(density: Volume, side: int) -> Volume:
-    """The density in a cube of ``side`` (plus one where parities differ), centre (N - 1) / 2 kept; zeros around."""
-    side += (side - density.shape[0]) % 2
-    out = np.zeros((side,) * 3, np.float32)
+    """The density in an odd cube of at least ``side``, centre (N - 1) / 2 kept; cut where larger, zeros around."""
+    side |= 1
+    for axis, n in enumerate(density.shape):
+        if n % 2 == 0:
+            # Half a voxel would have to be interpolated: an even axis gets its centre on a voxel by a Fourier shift.
+            density = _shifted_half(density, axis)
     into, of = [], []
     for n in density.shape:
-        surplus = side - n
-        low = abs(surplus) // 2
-        into.append(slice(low, low + n) if surplus >= 0 else slice(None))
-        of.append(slice(None) if surplus >= 0 else slice(low, low + side))
+        low = abs(side - n) // 2
+        into.append(slice(low, low + n) if side >= n else slice(None))
+        of.append(slice(None) if side >= n else slice(low, low + side))
+    out = np.zeros((side,) * 3, np.float32)
     out[tuple(into)] = density[tuple(of)]
     return out
 
 
-def _interpolated(spectrum: npt.NDArray[np.complex64], side: int, refine: int) -> Volume:
-    """Back to real space on a grid ``refine`` times finer, about the same centre (an odd one, sample for sample)."""
-    n = spectrum.shape[0]
-    if refine == 1:
-        return np.asarray(irfftn(spectrum, (n, n, n)), dtype=np.float32)
-    fine = n * refine
-    padded = np.zeros((fine, fine, fine // 2 + 1), np.complex64)
-    half = (n - 1) // 2
-    rows = np.r_[0 : half + 1, fine - half : fine]
-    old = np.r_[0 : half + 1, n - half : n]
-    padded[np.ix_(rows, rows, np.arange(half + 1))] = spectrum[np.ix_(old, old, np.arange(half + 1))]
-    volume = np.asarray(irfftn(padded, (fine,) * 3), dtype=np.float32) * np.float32(refine**3)
-    # Sample refine * i of the fine grid is sample i of the coarse one: crop so that (N - 1) / 2 is its centre again.
-    return np.ascontiguousarray(volume[(slice(0, refine * (n - 1) + 1),) * 3])
+def _shifted_half(density: Volume, axis: int) -> Volume:
+    """One voxel longer along ``axis``, content moved by half a voxel, so that the centre lies on a voxel again."""
+    longer = np.concatenate([density, np.zeros_like(density[(slice(None),) * axis + (slice(0, 1),)])], axis=axis)
+    n = longer.shape[axis]
+    frequencies = np.fft.rfftfreq(n).astype(np.float32)
+    phase = np.exp(-1j * np.pi * frequencies).reshape([-1 if a == axis else 1 for a in range(3)])
+    moved = scipy.fft.irfft(scipy.fft.rfft(longer, axis=axis) * phase, n=n, axis=axis)
+    return np.asarray(moved, dtype=np.float32)
+
+
+def _resampled(
+    spectrum: npt.NDArray[np.complex64], side: int, voxel: float, wanted_voxel: float
+) -> tuple[Volume, float]:
+    """Back to real space on the odd grid whose voxels are just below ``wanted_voxel``; volume and its voxel size.
+
+    The spectrum is cut or zero-padded; both grids are odd, so that frequencies pair up, and the phase keeps the centre.
+    """
+    count = math.ceil(side * voxel / wanted_voxel) | 1
+    half = min(side, count) // 2
+    rows_new, rows_old = np.r_[0 : half + 1, count - half : count], np.r_[0 : half + 1, side - half : side]
+    columns = np.arange(half + 1)
+    fine = np.zeros((count, count, count // 2 + 1), np.complex64)
+    fine[np.ix_(rows_new, rows_new, columns)] = spectrum[np.ix_(rows_old, rows_old, columns)]
+    # Sample 0 of both grids coincides; the centres differ by this part of the period.
+    offset = (side - 1) / (2 * side) - (count - 1) / (2 * count)
+    full, real = np.fft.fftfreq(count) * count, np.fft.rfftfreq(count) * count
+    for axis, numbers in enumerate((full, full, real)):
+        phase = np.exp(2j * np.pi * numbers * offset).astype(np.complex64)
+        fine *= phase.reshape([-1 if a == axis else 1 for a in range(3)])
+    scale = np.float32((count / side) ** 3)
+    return np.asarray(irfftn(fine, (count,) * 3), dtype=np.float32) * scale, side * voxel / count

@@ -100,7 +100,7 @@ def test_robust_z_needs_valid_voxels() -> None:
 def naive_joint(positions: Score, radii: Score, z: Score, overlap: float) -> list[int]:
     kept: list[int] = []
     for i in sorted((i for i in range(len(z)) if not math.isnan(z[i])), key=lambda i: (-z[i], i)):
-        if all(np.linalg.norm(positions[i] - positions[j]) >= overlap * max(radii[i], radii[j]) for j in kept):
+        if all(np.linalg.norm(positions[i] - positions[j]) >= overlap * (radii[i] + radii[j]) for j in kept):
             kept.append(i)
     return kept
 
@@ -119,9 +119,9 @@ def test_overlaps_are_resolved_best_first(seed: int) -> None:
 
 def test_overlap_of_one_keeps_neighbours_in_contact() -> None:
     z = [1.0, 2.0]
-    assert joint_exclusion([[0, 0, 0], [0, 0, 9]], [10, 3], z).tolist() == [1]
-    assert joint_exclusion([[0, 0, 0], [0, 0, 13]], [10, 3], z).tolist() == [1, 0]
-    assert joint_exclusion([[0, 0, 0], [0, 0, 13]], [10, 3], z, overlap=1.5).tolist() == [1]
+    assert joint_exclusion([[0, 0, 0], [0, 0, 12]], [10, 3], z, overlap=1.0).tolist() == [1]
+    assert joint_exclusion([[0, 0, 0], [0, 0, 13]], [10, 3], z, overlap=1.0).tolist() == [1, 0]
+    assert joint_exclusion([[0, 0, 0], [0, 0, 12]], [10, 3], z, overlap=0.9).tolist() == [1, 0]
 
 
 def test_empty_and_bad_candidate_lists() -> None:
