@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryodask.errors import ConfigError, DataError
+from cryodask.io.atomic import replacing
 from cryodask.io.structure_atoms import read_atoms
 from cryodask.io.structure_manifest import MANIFEST
 
@@ -75,25 +75,24 @@ def fetch_entries(
             _fetch(f"{url}/{entry}.cif.gz", path, download or _download)
         if entry not in rows:
             rows[entry] = _row(entry, path)
-            _replace_text(manifest, "".join(f"{line}\n" for line in ("\t".join(_COLUMNS), *rows.values())))
+            with replacing(manifest) as partial:
+                lines = ("\t".join(_COLUMNS), *rows.values())
+                partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         paths.append(path)
     return paths
 
 
 def _fetch(url: str, path: Path, download: Download) -> None:
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial-{path.name}")
-    try:
-        download(url, partial)
-        read_atoms(partial.read_bytes(), partial)  # an archive answers some mistakes with a page of text
-        partial.replace(path)
-    except DataError as error:
-        raise DataError(f"{url} sent no structure; check the id, or try again later ({error})") from error
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot download {url}: {error}. Check the network, or put the file into {path.parent} by hand"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        try:
+            download(url, partial)
+            read_atoms(partial.read_bytes(), path)  # an archive answers some mistakes with a page of text
+        except DataError as error:
+            raise DataError(f"{url} sent no structure; check the id, or try again later ({error})") from error
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cannot download {url}: {error}. Check the network, or put the file into {path.parent} by hand"
+            ) from error
 
 
 def _download(url: str, path: Path) -> None:
@@ -120,14 +119,3 @@ def _row(entry: str, path: Path) -> str:
         return "\t".join((entry, path.name, assembly, entry, "", "", ""))
     numbers = (f"{known.molecular_weight_kda:g}", f"{known.mask_radius_angstrom:g}")
     return "\t".join((entry, path.name, known.assembly, known.name, *numbers, known.operators))
-
-
-def _replace_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
-import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
+from cryodask.io.atomic import replacing
 from cryodask.io.mrc_header import HEADER_BYTES, MrcHeader, parse_header
 
 # No deflate stream holds more than 1032 bytes a byte; bzip2 has no such limit worth checking.
@@ -69,19 +69,12 @@ def write_volume(
         raise DataError(f"{path}: the voxel size must be positive, got {voxel_size_angstrom}")
     if path.exists() and not overwrite:
         raise DataError(f"{path} exists: choose another name, or allow overwriting")
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with mrcfile.new(partial, data=data) as file:
-            file.voxel_size = voxel_size_angstrom
-            if stack:
-                file.set_image_stack()
-            for axis, value in zip("zyx", origin_angstrom, strict=True):
-                file.header.origin[axis] = value
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, mrcfile.new(partial, data=data) as file:
+        file.voxel_size = voxel_size_angstrom
+        if stack:
+            file.set_image_stack()
+        for axis, value in zip("zyx", origin_angstrom, strict=True):
+            file.header.origin[axis] = value
 
 
 def _read(path: Path) -> tuple[npt.NDArray[Any], MrcHeader]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import ConfigError, DataError
+from cryodask.io.atomic import replacing
 from cryodask.io.shrec import any_number, finite_number, read_text
 from cryodask.io.star_blocks import Block, read_blocks
 from cryodask.kernels.rotations import (
@@ -86,7 +86,9 @@ def write_star(
         {"general": general, "particles": pd.DataFrame(columns)}, float_format="%.10g", na_rep="nan"
     )
     # starfile's first line is the time of writing, which would make equal results differ.
-    _replace_file(Path(path), "\n".join(line for line in text.splitlines() if not line.startswith("#")).strip() + "\n")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    with replacing(Path(path)) as partial:
+        partial.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
 
 
 def read_star(
@@ -211,15 +213,3 @@ def _convert(angles: Floats, convert: Callable[[Floats], Floats]) -> Floats:
     if known.any():
         result[known] = convert(angles[known])
     return result
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Write beside ``path`` and rename, so that nobody ever sees half a file."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -174,10 +174,15 @@ def filter_bytes(voxels: int) -> int:
     return voxels * 4 * 12
 
 
+RESULTS_HELD = 4
+"""Batches' results that a worker may hold at a time: Dask merges them as they come, pair by pair."""
+
+
 def search_bytes(tile_shape: Sequence[int], reach_voxels: int) -> int:
     """Peak bytes of a search task: transforms in double precision while the tile is prepared, maps while it runs."""
+    tile = float(np.prod([n + 2 * reach_voxels for n in tile_shape]))
     padded = float(np.prod([n + 3 * reach_voxels for n in tile_shape]))
-    return int(padded * 8 * 10)
+    return int(padded * 8 * 10 + tile * 8 * RESULTS_HELD)
 
 
 def peaks_bytes(voxels: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -111,10 +111,10 @@ def fine_template(source: TemplateSource, search: SearchFilter) -> FineTemplate:
     radius_voxels = source.radius_angstrom / target
     mask_side = template_box_size(radius_voxels, MASK_EDGE_SIGMA_VOXELS)
     box_side = _next_odd_fast_length(math.ceil(FILTER_BOX_FACTOR * mask_side))
-    padded = _centred(density, math.ceil((box_side * target + 2 * FRINGE_ANGSTROM) / voxel))
-    k = radius(padded.shape, voxel, padded, real=True)
-    spectrum = rfftn(padded) * search.radial(k, contrast=True) * (k <= 0.5 / target)
-    filtered, fine_voxel = _resampled(spectrum, padded.shape[0], voxel, target / OVERSAMPLING)
+    room = math.ceil((box_side * target + 2 * FRINGE_ANGSTROM) / voxel)
+    padded = _centred(density, _next_odd_fast_length(room))
+    spectrum = _SmallSpectrum.of(padded, voxel, highest=0.5 / target)
+    filtered, fine_voxel = spectrum.filtered(search).on_grid_of(target / OVERSAMPLING)
     box = (box_side,) * 3
     mask = soft_sphere_mask((mask_side,) * 3, radius_voxels, MASK_EDGE_SIGMA_VOXELS, density)
     wedge = None if search.tilt_deg is None else wedge_mask(box, search.tilt_deg, density)
@@ -126,16 +126,18 @@ def fine_template(source: TemplateSource, search: SearchFilter) -> FineTemplate:
 def _next_odd_fast_length(least: int) -> int:
     """Smallest odd length that the FFT likes: a template's box must have a centre voxel."""
     length = least | 1
-    while scipy.fft.next_fast_len(length, real=True) != length:
+    while scipy.fft.next_fast_len(length) != length:
         length += 2
     return length
 
 
 def fine_template_bytes(radius_angstrom: float, density_voxel_angstrom: float, voxel_size_angstrom: float) -> int:
-    """Peak bytes of ``fine_template``: the fine box in real and Fourier space, with the filters' temporaries."""
+    """Peak bytes of ``fine_template``: the padded cube, its spectrum, and the fine cube made of it."""
     mask_side = template_box_size(radius_angstrom / voxel_size_angstrom, MASK_EDGE_SIGMA_VOXELS)
-    side = (FILTER_BOX_FACTOR * mask_side * voxel_size_angstrom + 2 * FRINGE_ANGSTROM) / density_voxel_angstrom
-    return int(10 * 4 * side**3)
+    length = FILTER_BOX_FACTOR * mask_side * voxel_size_angstrom + 2 * FRINGE_ANGSTROM
+    # The next fast odd length is up to a tenth longer.
+    padded, fine = (1.1 * length / voxel for voxel in (density_voxel_angstrom, voxel_size_angstrom / OVERSAMPLING))
+    return int(4 * (4 * padded**3 + 3 * fine**3))
 
 
 def _centred(density: Volume, side: int) -> Volume:
@@ -165,24 +167,48 @@ def _shifted_half(density: Volume, axis: int) -> Volume:
     return np.asarray(moved, dtype=np.float32)
 
 
-def _resampled(
-    spectrum: npt.NDArray[np.complex64], side: int, voxel: float, wanted_voxel: float
-) -> tuple[Volume, float]:
-    """Back to real space on the odd grid whose voxels are just below ``wanted_voxel``; volume and its voxel size.
+@dataclass(frozen=True, eq=False)
+class _SmallSpectrum:
+    """Transform of an odd cube, without the frequencies that the tomogram cannot hold (which most of it are)."""
 
-    The spectrum is cut or zero-padded; both grids are odd, so that frequencies pair up, and the phase keeps the centre.
-    """
-    count = math.ceil(side * voxel / wanted_voxel) | 1
-    half = min(side, count) // 2
-    rows_new, rows_old = np.r_[0 : half + 1, count - half : count], np.r_[0 : half + 1, side - half : side]
-    columns = np.arange(half + 1)
-    fine = np.zeros((count, count, count // 2 + 1), np.complex64)
-    fine[np.ix_(rows_new, rows_new, columns)] = spectrum[np.ix_(rows_old, rows_old, columns)]
-    # Sample 0 of both grids coincides; the centres differ by this part of the period.
-    offset = (side - 1) / (2 * side) - (count - 1) / (2 * count)
-    full, real = np.fft.fftfreq(count) * count, np.fft.rfftfreq(count) * count
-    for axis, numbers in enumerate((full, full, real)):
-        phase = np.exp(2j * np.pi * numbers * offset).astype(np.complex64)
-        fine *= phase.reshape([-1 if a == axis else 1 for a in range(3)])
-    scale = np.float32((count / side) ** 3)
-    return np.asarray(irfftn(fine, (count,) * 3), dtype=np.float32) * scale, side * voxel / count
+    values: npt.NDArray[np.complex64]
+    """(2 n + 1, 2 n + 1, n + 1), FFT order."""
+    side: int
+    """Voxels along the cube, before frequencies were left out."""
+    voxel: float
+
+    @classmethod
+    def of(cls, cube: Volume, voxel: float, *, highest: float) -> _SmallSpectrum:
+        side = cube.shape[0]
+        kept = min(side // 2, math.floor(highest * side * voxel))
+        rows = np.r_[0 : kept + 1, side - kept : side]
+        return cls(rfftn(cube)[np.ix_(rows, rows, np.arange(kept + 1))], side, voxel)
+
+    def filtered(self, search: SearchFilter) -> _SmallSpectrum:
+        """Image formation and the search's radial filters applied; nothing is left beyond the highest frequency."""
+        n = self.values.shape[0]
+        # Frequencies of a cube of n samples over the same length: k = index / (side * voxel).
+        k = radius((n, n, n), self.side * self.voxel / n, self.values.real, real=True)
+        inside = k <= (n // 2) / (self.side * self.voxel) + 1e-9
+        return replace(self, values=self.values * (search.radial(k, contrast=True) * inside))
+
+    def on_grid_of(self, voxel: float) -> tuple[Volume, float]:
+        """Back in real space, about the same centre, on the odd cube whose voxels are just below ``voxel``."""
+        n = self.values.shape[0]
+        count = _next_odd_fast_length(max(n, math.ceil(self.side * self.voxel / voxel)))
+        half = n // 2
+        rows = np.r_[0 : half + 1, count - half : count]
+        fine = np.zeros((count, count, count // 2 + 1), np.complex64)
+        fine[np.ix_(rows, rows, np.arange(half + 1))] = self._recentred(count)
+        scale = np.float32((count / self.side) ** 3)
+        return irfftn(fine, (count,) * 3) * scale, self.side * self.voxel / count
+
+    def _recentred(self, count: int) -> npt.NDArray[np.complex64]:
+        """Sample 0 of both grids coincides; this moves the content by the difference of their centres."""
+        n = self.values.shape[0]
+        periods = (self.side - 1) / (2 * self.side) - (count - 1) / (2 * count)
+        moved = self.values
+        for axis, numbers in enumerate((np.fft.fftfreq(n) * n, np.fft.fftfreq(n) * n, np.fft.rfftfreq(n) * n)):
+            phase = np.exp(2j * np.pi * numbers * periods).astype(np.complex64)
+            moved = moved * phase.reshape([-1 if a == axis else 1 for a in range(3)])
+        return moved

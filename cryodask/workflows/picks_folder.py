@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cryodask.errors import ConfigError, DataError
+from cryodask.io.atomic import reason, replacing
 from cryodask.io.pick_files import write_star
 from cryodask.workflows.match import MatchJob, MatchResult
 
@@ -28,18 +29,17 @@ def write_picks(folder: Path, job: MatchJob, result: MatchResult) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make ``folder`` unless it is there; DataError if a file is in the way."""
+    """Make ``folder`` unless it is there; DataError if a file is in the way or it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise DataError(f"{folder} is a file, a folder is needed: choose another output") from error
+    except OSError as error:
+        raise DataError(f"cannot make the folder {folder}: {reason(error, folder.parent)}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write into the folder {folder}: no permission; choose another place")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """JSON for people and programs, in one step."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

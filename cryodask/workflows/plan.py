@@ -23,9 +23,6 @@ from cryodask.workflows.reconstruct import ReconstructJob, geometry_of
 WORKER_BASELINE_BYTES = 340 * 2**20
 """Resident memory of a worker that has imported and compiled everything but holds no data (measured: 290-320 MiB)."""
 
-RESULTS_HELD = 2
-"""Task results that a worker may hold beside the task it runs: what it has just made, and what it waits to pass on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
@@ -138,7 +135,7 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
             stage=f"search ({rotations} rotations)",
             tasks=searches * (2 * batches + 1) + parameters.models * len(structures),
             bytes_written=parameters.models * len(structures) * 8 * voxels,
-            task_bytes=max(fine, matching.search_bytes(tiles[0].shape, reach) + fine // 4),
+            task_bytes=fine + matching.search_bytes(tiles[0].shape, reach),
         ),
         StagePlan(
             stage="peaks",

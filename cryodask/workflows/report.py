@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from cryodask._version import __version__
-from cryodask.errors import DataError
+from cryodask.io.atomic import replacing
 from cryodask.io.store import Store
 from cryodask.kernels.scoring_ratios import GROUPS, MEDIUM_KDA
 from cryodask.model.evaluation import BACKGROUND
@@ -68,14 +67,8 @@ def write_report(
     Raises DataError if the file cannot be written, StoreError if the data set is damaged.
     """
     page = render_report(data=data, picks=picks, evaluations=evaluations, run=run)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write the report {path}: {error.strerror or error}; choose another file") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def render_report(*, data: Store, picks: Particles, evaluations: Mapping[str, Values], run: Values) -> str:
