@@ -53,9 +53,10 @@ class ParticleDensity:
 
 
 def particle_density(structure: Structure, sample: SampleParameters) -> ParticleDensity:
-    """Density of one structure. The box leaves room for the blur's tails on every side."""
+    """Density of one structure. The box leaves room for the blur's tails on every side, however the particle turns."""
     atoms = structure.load()
-    reach = float(np.abs(atoms.position_angstrom).max()) + 5.0 + 3.0 * sample.motion_blur_sigma_angstrom
+    farthest = float(np.linalg.norm(atoms.position_angstrom, axis=1).max())
+    reach = farthest + 5.0 + 3.0 * sample.motion_blur_sigma_angstrom
     side = 2 * int(np.ceil(reach / DENSITY_VOXEL_ANGSTROM)) + 1
     corner = (side - 1) / 2 * DENSITY_VOXEL_ANGSTROM
     positions = atoms.position_angstrom + corner

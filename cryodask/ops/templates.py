@@ -37,6 +37,16 @@ OVERSAMPLING = 3
 """Fine voxels per tomogram voxel: trilinear interpolation of 10 angstrom voxels then damps 1/40 angstrom by 2 %."""
 
 
+def template_settings() -> dict[str, float]:
+    """The constants above: like parameters they decide scores, so they are part of a search's token."""
+    return {
+        "mask_edge_sigma_voxels": MASK_EDGE_SIGMA_VOXELS,
+        "filter_box_factor": FILTER_BOX_FACTOR,
+        "fringe_angstrom": FRINGE_ANGSTROM,
+        "oversampling": OVERSAMPLING,
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class TemplateSource:
     """Where the density of one template comes from."""

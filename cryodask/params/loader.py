@@ -60,7 +60,7 @@ def load_parameters(
 
 def changed(parameters: T, **values: object) -> T:
     """``parameters`` with these fields set and checked as ``load_parameters`` does; None leaves a field as it is."""
-    current = to_dict(cast(object, parameters))
+    current = to_dict(cast(Any, parameters))
     settings = {**current, **{name: value for name, value in values.items() if value is not None}}
     layer = _layer(type(parameters), settings, "option")
     return _build(type(parameters), layer, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,16 @@ def benchmark(
         "versions": versions(),
     }
     write_json(folder / RECORD, record)
-    write_report(folder / REPORT, data=store, picks=result.picks, evaluations=evaluations, run=record)
+    if not (folder / REPORT).exists() or _lasting(record) != _lasting(earlier):
+        write_report(folder / REPORT, data=store, picks=result.picks, evaluations=evaluations, run=record)
     return evaluations
+
+
+def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record does not differ from one run of the same command to the next."""
+    search = {key: value for key, value in record.get("match", {}).items() if key != "seconds"}
+    passing = ("seconds", "peak_memory_bytes_per_worker", "match")
+    return {**{key: value for key, value in record.items() if key not in passing}, "match": search}
 
 
 def _match(

@@ -12,7 +12,7 @@ from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.model.progress import Progress
 from cryodask.model.structure import Structure
-from cryodask.ops.sample import DENSITY_VOXEL_ANGSTROM, DensitySource, particle_density
+from cryodask.ops.sample import ATOMIC_BLUR_ANGSTROM, DENSITY_VOXEL_ANGSTROM, DensitySource, particle_density
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import SampleParameters
 from cryodask.params.tokens import token
@@ -27,6 +27,7 @@ def density_token(structure: Structure, sample: SampleParameters) -> str:
             "structure": structure.info.content_sha256,
             "class_id": structure.info.class_id,
             "voxel_size_angstrom": DENSITY_VOXEL_ANGSTROM,
+            "atomic_blur_angstrom": ATOMIC_BLUR_ANGSTROM,
             "solvent_potential_v": sample.solvent_potential_v,
             "motion_blur_sigma_angstrom": sample.motion_blur_sigma_angstrom,
             "schema_version": SCHEMA_VERSION,

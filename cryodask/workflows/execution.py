@@ -24,9 +24,9 @@ def execute(tasks: Sequence[Delayed], *, client: Client | None, progress: Progre
         TaskError: A worker died repeatedly under the same task, or a task failed for an unforeseen reason.
         ClusterError: The scheduler was lost.
     """
+    if not tasks:
+        return []
     with progress.stage(stage, len(tasks)) as bar:
-        if not tasks:
-            return []
         if client is None:
             return _execute_here(tasks, bar.advance)
         return _execute_on(client, tasks, stage, bar.advance)

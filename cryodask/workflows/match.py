@@ -20,7 +20,7 @@ from cryodask.model.progress import Progress
 from cryodask.model.source import BlockSource
 from cryodask.ops import matching as ops
 from cryodask.ops import picking
-from cryodask.ops.templates import SearchFilter, fine_template
+from cryodask.ops.templates import SearchFilter, fine_template, template_settings
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import MatchingParameters
 from cryodask.params.tokens import token
@@ -154,6 +154,7 @@ class _Search:
             "symmetry": template.source.symmetry,
             "angular_step_deg": self.job.parameters.angular_step_deg,
             "tile_voxels": ops.TILE_VOXELS,
+            "template_sampling": template_settings(),
             "rotations_per_task": self.job.parameters.rotations_per_task,
         }
         shape = tomogram.shape

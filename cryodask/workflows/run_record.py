@@ -45,8 +45,7 @@ class TimedProgress:
         started = time.perf_counter()
         with self._inner.stage(name, total) as stage:
             yield stage
-        if total != 0:
-            self.seconds[name] = time.perf_counter() - started
+        self.seconds[name] = time.perf_counter() - started
 
 
 def read_record(path: Path) -> dict[str, Any]:
