@@ -92,3 +92,10 @@ def output_store(path: Path) -> str:
     if path.suffix != ".zarr":
         raise ConfigError(f"--output {path}: a data set's name ends in .zarr")
     return str(path)
+
+
+def output_folder(path: Path) -> Path:
+    """``path`` if it can be a folder of results, else ConfigError: a data set is none."""
+    if path.suffix == ".zarr" or (path / "zarr.json").exists():
+        raise ConfigError(f"--output {path} names a data set: give a folder for the results")
+    return path

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cryodask.cli._leftovers import removed_if_useless
 from cryodask.cli._running import (
     checked_memory,
     chosen_structures,
     classes_option,
     command_line,
+    output_folder,
     structures_option,
 )
 from cryodask.cli.options import (
@@ -59,7 +61,8 @@ def benchmark(
     from cryodask.cli.evaluate import summary
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
-    from cryodask.workflows.benchmark import REPORT, BenchmarkJob
+    from cryodask.io.store import Store
+    from cryodask.workflows.benchmark import DATA, REPORT, BenchmarkJob
     from cryodask.workflows.benchmark import benchmark as run
     from cryodask.workflows.plan import plan_run
 
@@ -72,7 +75,8 @@ def benchmark(
     )
     job.simulation()  # its checks, before anything is made
     planned = checked_memory(plan_run(chosen, job.structures), cluster)
-    with open_session(cluster, performance_report) as session:
+    store = Store(output_folder(output) / DATA)
+    with removed_if_useless(output, store), open_session(cluster, performance_report) as session:
         evaluations = run(
             output,
             job,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryodask.cli.options import InputPath, cluster_options, verbose_option
+from cryodask.cli.options import InputPath, OutputFile, cluster_options, verbose_option
 
 if TYPE_CHECKING:
     from cryodask.cluster import ClusterSpec
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="strict matches one to one within a distance; shrec21 counts as the benchmark of 2021 did.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the numbers here.")
+@click.option("--json", "json_file", type=OutputFile(), help="Write the numbers here.")
 @cluster_options
 @verbose_option
 def evaluate(

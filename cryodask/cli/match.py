@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cryodask.cli._running import classes_option, notices
+from cryodask.cli._leftovers import removed_if_useless
+from cryodask.cli._running import classes_option, notices, output_folder
 from cryodask.cli.options import (
     InputPath,
     cluster_options,
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     "--templates",
     multiple=True,
     metavar="DIR|FILE|builtin",
-    help="Structures (folder, PDB, mmCIF, builtin) or densities (MRC, protein positive); repeatable.  "
+    help="Structures (folder, PDB, mmCIF, builtin), the structures of a DATA.zarr, or densities (MRC files or a folder "
+    "of them; protein positive, any voxel size, centred on the middle of the box, (N - 1) / 2); repeatable.  "
     "[default: the structures that DATA.zarr was simulated from]",
 )
 @classes_option
@@ -48,7 +50,10 @@ if TYPE_CHECKING:
     help="Of particles, where the data do not tell.",
 )
 @click.option("--tilt-angles", type=InputPath(), help="Tilts of an MRC tomogram, one a line (.tlt): sets the wedge.")
-@click.option("--voxel-size", type=float, metavar="ANGSTROM", help="Of MRC files; wins over their headers.")
+@click.option("--voxel-size", type=float, metavar="ANGSTROM", help="Of an MRC tomogram; wins over its header.")
+@click.option(
+    "--template-voxel-size", type=float, metavar="ANGSTROM", help="Of MRC templates; wins over their headers."
+)
 @click.option("--max-picks", type=click.IntRange(min=1), help="Candidates kept per template.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for picks.star, job.json.")
 @parameter_options()
@@ -65,6 +70,7 @@ def match(
     contrast: str,
     tilt_angles: Path | None,
     voxel_size: float | None,
+    template_voxel_size: float | None,
     max_picks: int | None,
     output: Path,
     parameters: RunParameters,
@@ -84,22 +90,29 @@ def match(
     from cryodask.params import changed
     from cryodask.workflows.match import MatchJob
     from cryodask.workflows.match import match as run
-    from cryodask.workflows.picks_folder import make_folder, write_picks
-    from cryodask.workflows.search_inputs import TemplateRequest, open_templates, open_tomograms
+    from cryodask.workflows.picks_folder import common_frame, make_folder, write_picks
+    from cryodask.workflows.search_inputs import TemplateRequest, open_templates, open_tomograms, require_room
 
-    chosen = changed(parameters.matching, angular_step_deg=angular_step, max_picks=max_picks)
+    chosen = changed(parameters.matching, "--angular-step", angular_step_deg=angular_step)
+    chosen = changed(chosen, "--max-picks", max_picks=max_picks)
+    maps = Store(output_folder(output) / "maps.zarr")
     tomograms = open_tomograms(tomogram, voxel_size_angstrom=voxel_size, tilt_angles=tilt_angles)
-    request = TemplateRequest.parse(templates, classes, voxel_size_angstrom=voxel_size)
+    common_frame(tomograms)
+    request = TemplateRequest.parse(templates, classes, tomogram, voxel_size_angstrom=template_voxel_size)
     notices(request.notices)
-    make_folder(output)
-    maps = Store(output / "maps.zarr")
+    require_room(tomograms, request.densities)
     progress = make_progress()
-    with open_session(cluster, performance_report) as session:
-        found = open_templates(request, tomogram, maps, client=session.client, progress=progress)
-        job = MatchJob(tomograms=tomograms, templates=found, parameters=chosen, dark=contrast == "dark")
-        result = run(maps, job, client=session.client, progress=progress, overwrite=overwrite)
-    write_picks(output, job, result)
+    with removed_if_useless(output, maps):
+        make_folder(output)
+        with open_session(cluster, performance_report) as session:
+            found = open_templates(request, maps, client=session.client, progress=progress)
+            require_room(tomograms, found)
+            job = MatchJob(tomograms=tomograms, templates=found, parameters=chosen, dark=contrast == "dark")
+            result = run(maps, job, client=session.client, progress=progress, overwrite=overwrite)
+        write_picks(output, job, result)
     record = result.record
+    if not record["picks"]:
+        notices([f"no score reaches matching.threshold_z = {chosen.threshold_z:g}: try a lower one (--set)"])
     click.echo(
         f"{output}: {record['picks']} picks of {len(found)} templates in {len(tomograms)} tomograms; "
         f"{record['rotations']} rotations, none farther than {record['covering_radius_deg']:.1f} degrees"

@@ -52,6 +52,19 @@ class InputPath(click.Path):
         return path
 
 
+class OutputFile(click.Path):
+    """A file to be written at the end: that its folder is missing should not show after hours (exit code 3)."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            raise DataError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        return path
+
+
 def verbose_option(command: Command) -> Command:
     """``-v``: messages of progress; ``-vv``: also details, and tracebacks of errors. Takes no argument of its own."""
     return click.option(
@@ -153,7 +166,7 @@ def performance_report_option(command: Command) -> Command:
     """``--performance-report`` as ``performance_report: Path | None``."""
     return click.option(
         "--performance-report",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=OutputFile(),
         help="Write Dask's performance report to this HTML file.",
     )(command)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cryodask.cli._leftovers import removed_if_useless
 from cryodask.cli._running import checked_memory, output_store
 from cryodask.cli.options import (
     InputPath,
@@ -64,14 +65,16 @@ def reconstruct(
     from cryodask.workflows.reconstruct import ReconstructJob
     from cryodask.workflows.reconstruct import reconstruct as run
 
-    chosen = changed(parameters.reconstruction, binning=binning, window=window, thickness_voxels=thickness)
-    store = Store(data)
+    chosen = changed(parameters.reconstruction, "--bin", binning=binning)
+    chosen = changed(chosen, "--filter", window=window)
+    chosen = changed(chosen, "--thickness", thickness_voxels=thickness)
+    store, made = Store(data), Store(output_store(output))
     job = ReconstructJob(parameters=chosen, image=image)
     checked_memory(plan_stored_reconstruction(store, job), cluster)
-    with open_session(cluster, performance_report) as session:
+    with removed_if_useless(output, made), open_session(cluster, performance_report) as session:
         names = run(
             store,
-            Store(output_store(output)),
+            made,
             job,
             client=session.client,
             progress=make_progress(),

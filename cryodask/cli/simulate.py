@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cryodask.cli._leftovers import removed_if_useless
 from cryodask.cli._running import (
     checked_memory,
     chosen_structures,
@@ -69,6 +70,6 @@ def simulate(
         seed=seed,
     )
     checked_memory(plan_simulation(parameters, job.structures), cluster)
-    with open_session(cluster, performance_report) as session:
+    with removed_if_useless(output, store), open_session(cluster, performance_report) as session:
         names = run(store, job, client=session.client, progress=make_progress(), overwrite=overwrite)
     click.echo(f"{output}: {len(names)} tilt series of {len(job.structures)} classes")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cryodask.cli._running import notices
-from cryodask.cli.options import verbose_option
+from cryodask.cli._running import classes_option, notices
+from cryodask.cli.options import OutputFile, verbose_option
 
 
 @click.group(short_help="List, describe or fetch structures.")
@@ -33,15 +33,16 @@ def list_structures(source: str) -> None:
 
 @structures.command(short_help="Measure volume, area, sphericity and radius of each class.")
 @click.argument("source", default="builtin", metavar="[DIR|FILE|builtin]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the numbers here.")
+@click.option("--json", "json_file", type=OutputFile(), help="Write the numbers here.")
+@classes_option
 @verbose_option
-def describe(source: str, json_file: Path | None) -> None:
+def describe(source: str, json_file: Path | None, classes: tuple[str, ...] | None) -> None:
     """Measure each class at 1 nm sampling where its potential exceeds 0.5 V, as in Table 1 of the SHREC 2021 paper."""
     from cryodask.io.structures import load_structure_set
     from cryodask.workflows.describe import describe_structures
     from cryodask.workflows.picks_folder import write_json
 
-    found = load_structure_set(source)
+    found = load_structure_set(source, classes)
     notices(found.notices)
     rows = describe_structures(found.structures)
     if json_file is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryodask.errors import ConfigError, DataError
-from cryodask.io.atomic import replacing
+from cryodask.io.atomic import reason, replacing
 from cryodask.io.structure_atoms import read_atoms
 from cryodask.io.structure_manifest import MANIFEST
 
@@ -67,19 +67,29 @@ def fetch_entries(
             raise ConfigError(f"{entry!r} is not a PDB id: one digit, then three letters or digits, such as 1bxn")
     manifest = folder / MANIFEST
     rows = _listed(manifest)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for entry in wanted:
-        path = folder / f"{entry}.cif.gz"
-        if not path.exists():
-            _fetch(f"{url}/{entry}.cif.gz", path, download or _download)
-        if entry not in rows:
-            rows[entry] = _row(entry, path)
-            with replacing(manifest) as partial:
-                lines = ("\t".join(_COLUMNS), *rows.values())
-                partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        paths.append(path)
-    return paths
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {folder}: {reason(error, folder.parent)}") from error
+    try:
+        return [_obtained(entry, folder, rows, url, download or _download) for entry in wanted]
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _obtained(entry: str, folder: Path, rows: dict[str, str], url: str, download: Download) -> Path:
+    """The entry's file in ``folder``, downloaded and listed unless it is already."""
+    path = folder / f"{entry}.cif.gz"
+    if not path.exists():
+        _fetch(f"{url}/{entry}.cif.gz", path, download)
+    if entry not in rows:
+        rows[entry] = _row(entry, path)
+        with replacing(folder / MANIFEST) as partial:
+            lines = ("\t".join(_COLUMNS), *rows.values())
+            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
 
 
 def _fetch(url: str, path: Path, download: Download) -> None:

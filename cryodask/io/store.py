@@ -409,5 +409,5 @@ class Store:
 def _lazy(source: StoredArray) -> da.Array:
     unit = unit_of_writing(open_array(source.path, source.label))
     meta = np.empty((0,) * source.ndim, source.dtype)
-    array: da.Array = da.from_array(source, chunks=unit, name=False, asarray=False, meta=meta)
+    array: da.Array = da.from_array(source, chunks=unit, name=False, asarray=False, fancy=False, meta=meta)
     return array

@@ -42,9 +42,17 @@ class StoredArray:
                     raise StoreError(_damage(self.label, file, "the file is missing"))
         return read_region(array, Path(self.path), self.label, region)
 
-    def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Indexing as dask does it."""
-        return self.read(region)
+    def __getitem__(self, index: tuple[slice | int, ...]) -> npt.NDArray[Any]:
+        """Indexing as dask does it, which merges what a user selects (one tilt, every other slice) into the read."""
+        ranges = [range(size)[part] for part, size in zip(index, self.shape, strict=False)]
+        block = self.read(tuple(slice(at, at + 1) if isinstance(at, int) else _covering(at) for at in ranges))
+        within = [0 if isinstance(at, int) else slice(None, None, at.step) for at in ranges]
+        return block[tuple(within)]
+
+
+def _covering(at: range) -> slice:
+    """From the lowest to the highest of what ``at`` counts."""
+    return slice(min(at[0], at[-1]), max(at[0], at[-1]) + 1) if at else slice(0, 0)
 
 
 def open_array(path: str | Path, label: str, *, writable: bool = False) -> zarr.Array[Any]:
@@ -102,6 +110,6 @@ def _find_damage(array: zarr.Array[Any], path: Path, region: tuple[slice, ...]) 
 
 def _damage(label: str, file: Path, reason: str) -> str:
     return (
-        f"{label!r} is damaged: {file}: {reason}. Restore the file from a copy, "
+        f"{label!r} is damaged: {file}: {reason.rstrip('.')}. Restore the file from a copy, "
         "or make the group again with --overwrite"
     )

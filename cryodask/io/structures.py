@@ -83,7 +83,7 @@ def _chosen_rows(path: Path, classes: Sequence[str] | None, notices: list[str]) 
     rows = list(_rows(path, notices))
     known = {row.class_id: row for row in rows}
     if classes is not None:
-        rows = [known[class_id] for class_id in _checked(classes, list(known), str(path))]
+        rows = [known[class_id] for class_id in checked_classes(classes, list(known), str(path))]
     for row in rows:
         if row.assembly == "density":
             if classes is not None:
@@ -178,10 +178,11 @@ def _structure_files(folder: Path) -> list[Path]:
 
 def _chosen(structures: Iterable[Structure], classes: Sequence[str] | None, source: str) -> list[Structure]:
     known = {structure.info.class_id: structure for structure in structures}
-    return [known[class_id] for class_id in _checked(known if classes is None else classes, list(known), source)]
+    return [known[class_id] for class_id in checked_classes(known if classes is None else classes, list(known), source)]
 
 
-def _checked(classes: Iterable[str], known: list[str], source: str) -> list[str]:
+def checked_classes(classes: Iterable[str], known: Sequence[str], source: str) -> list[str]:
+    """``classes`` as a list if each is known and none is named twice, else ConfigError with a suggestion."""
     chosen = list(classes)
     for class_id in chosen:
         if class_id not in known:

@@ -9,7 +9,7 @@ import numpy as np
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from cryodask.backend import Array, to_host
-from cryodask.errors import DataError
+from cryodask.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,23 @@ class ShapeStatistics:
 def shape_statistics(density: Array, threshold: float, voxel_size: float) -> ShapeStatistics:
     """Volume of a density's (z, y, x) voxels above ``threshold``, and area of its surface there by marching cubes.
 
-    Runs on the host. Raises DataError if nothing exceeds the threshold or the surface leaves the box.
+    Runs on the host.
+
+    Raises
+    ------
+    ConfigError
+        ``density`` has no three axes, ``threshold`` is not finite, or ``voxel_size`` is not positive.
+    DataError
+        A value is not finite, nothing exceeds the threshold, or the surface leaves the box.
     """
     values = to_host(density)
+    if values.ndim != 3 or not math.isfinite(threshold) or not 0 < voxel_size < math.inf:
+        raise ConfigError(
+            f"a shape needs a volume, a finite threshold and a positive voxel size, got shape {values.shape}, "
+            f"threshold {threshold}, voxel size {voxel_size}"
+        )
+    if not np.isfinite(values).all():
+        raise DataError(f"the density has {np.count_nonzero(~np.isfinite(values))} values that are not finite")
     inside = values > threshold
     if not inside.any():
         raise DataError(f"the density never exceeds {threshold}; its maximum is {values.max()}")

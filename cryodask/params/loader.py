@@ -58,11 +58,14 @@ def load_parameters(
     return _build(cls, settings, "")
 
 
-def changed(parameters: T, **values: object) -> T:
-    """``parameters`` with these fields set and checked as ``load_parameters`` does; None leaves a field as it is."""
+def changed(parameters: T, source: str = "option", /, **values: object) -> T:
+    """``parameters`` with these fields set and checked as ``load_parameters`` does; None leaves a field as it is.
+
+    ``source`` is what messages call the values' origin.
+    """
     current = to_dict(cast(Any, parameters))
     settings = {**current, **{name: value for name, value in values.items() if value is not None}}
-    layer = _layer(type(parameters), settings, "option")
+    layer = _layer(type(parameters), settings, source)
     return _build(type(parameters), layer, "")
 
 
@@ -150,7 +153,8 @@ def _override(root: type[Any], text: str) -> dict[str, _Setting]:
     source = f"--set {text}"
     names = path.strip().split(".")
     if not equals or not all(names):
-        raise ConfigError(f"{source}: expected path=value, for example sample.voxel_size_angstrom=5")
+        example = next(path for path, _, _ in _leaves(root))
+        raise ConfigError(f"{source}: expected path=value, for example {example}=5")
     value = parse_yaml(value_text.strip(), source)
     for name in reversed(names):
         value = {name: value}

@@ -12,7 +12,7 @@ from distributed import Client
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.io.pick_files import read_picks
-from cryodask.io.shrec import read_truth_folder
+from cryodask.io.shrec import LOCATIONS_FILE, OCCUPANCY_FILE, read_truth_folder
 from cryodask.io.store import Store
 from cryodask.model.evaluation import Truth
 from cryodask.model.particles import Particles, concatenate
@@ -30,19 +30,17 @@ def truths_of_store(store: Store) -> list[Truth]:
 
 def _truth_of_model(store: Store, name: str) -> Truth:
     group = layout.truth_group(name)
-    attrs = store.info(group)
     occupancy = store.source(group, "occupancy_mask")
     nz, ny, nx = occupancy.shape
-    classes = tuple(attrs["classes"])
     return Truth(
         name=name,
         particles=Particles.from_dataset(store.read_table(layout.truth_particles_group(name))),
         occupancy=occupancy,
         shape=(nz, ny, nx),
-        voxel_size_angstrom=float(attrs["voxel_size_angstrom"]),
-        class_ids=classes,
-        radius_angstrom=known_values(attrs["mask_radius_angstrom"]),
-        molecular_weight_kda=known_values(attrs["molecular_weight_kda"]),
+        voxel_size_angstrom=float(layout.required(store, group, "voxel_size_angstrom")),
+        class_ids=tuple(layout.required(store, group, "classes")),
+        radius_angstrom=known_values(layout.required(store, group, "mask_radius_angstrom")),
+        molecular_weight_kda=known_values(layout.required(store, group, "molecular_weight_kda")),
     )
 
 
@@ -57,21 +55,39 @@ def read_truths(path: Path) -> list[Truth]:
         raise DataError(f"{path}: no such data set or folder")
     if (path / "zarr.json").exists():
         return truths_of_store(Store(path))
+    if not (path / LOCATIONS_FILE).exists() and not (path / OCCUPANCY_FILE).exists():
+        raise DataError(
+            f"{path} holds no truth: give a data set (.zarr), or a folder with {LOCATIONS_FILE} and {OCCUPANCY_FILE}"
+        )
     return [read_truth_folder(path)]
 
 
 def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[list[Truth], Particles]:
     """Truths and picks; several of both pair up in order, several picks of one truth are taken together."""
-    known = [read_truths(path) for path in truths]
     if len(truths) > 1 and len(picks) != len(truths):
         raise ConfigError(f"{len(picks)} submissions cannot pair up with {len(truths)} truths: give one for each")
+    twice = sorted({str(path) for path in truths if truths.count(path) > 1})
+    if twice:
+        raise ConfigError(f"--truth {', '.join(twice)} is given twice: evaluate such submissions one by one")
+    known = [read_truths(path) for path in truths]
+    names = [truth.name for group in known for truth in group]
+    # Every data set has a model_000.
+    prefixes = [f"{path}/" if len(set(names)) < len(names) else "" for path in truths]
     parts = []
     for index, path in enumerate(picks):
         own = known[index if len(truths) > 1 else 0]
+        prefix = prefixes[index if len(truths) > 1 else 0]
         read = read_picks(path, shape=own[0].shape, voxel_size_angstrom=own[0].voxel_size_angstrom)
-        # A submission for a single tomogram need not call it as the truth does.
-        parts.append(replace(read, tomogram=np.full(len(read), own[0].name, object)) if len(own) == 1 else read)
-    return [truth for group in known for truth in group], concatenate(parts)
+        if len(own) == 1 and len(set(read.tomogram)) == 1:
+            # A submission for a single tomogram need not call it as the truth does.
+            read = replace(read, tomogram=np.full(len(read), own[0].name, object))
+        parts.append(replace(read, tomogram=np.array([prefix + str(name) for name in read.tomogram], object)))
+    found = [
+        replace(truth, name=prefix + truth.name)
+        for prefix, group in zip(prefixes, known, strict=True)
+        for truth in group
+    ]
+    return found, concatenate(parts)
 
 
 def evaluate(

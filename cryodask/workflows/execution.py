@@ -28,16 +28,19 @@ def execute(tasks: Sequence[Delayed], *, client: Client | None, progress: Progre
         return []
     with progress.stage(stage, len(tasks)) as bar:
         if client is None:
-            return _execute_here(tasks, bar.advance)
+            return _execute_here(tasks, stage, bar.advance)
         return _execute_on(client, tasks, stage, bar.advance)
 
 
-def _execute_here(tasks: Sequence[Delayed], advance: Any) -> list[Any]:  # noqa: ANN401
+def _execute_here(tasks: Sequence[Delayed], stage: str, advance: Any) -> list[Any]:  # noqa: ANN401
     """Each task in turn, tasks and results pickled as a cluster would, so that what cannot travel shows here too."""
     results = []
     for task in tasks:
         travelled = pickle.loads(_pickled(task))  # noqa: S301  (our own bytes, made one line before)
-        (result,) = compute(travelled, scheduler="synchronous")
+        try:
+            (result,) = compute(travelled, scheduler="synchronous")
+        except Exception as error:
+            raise _as_cryodask_error(error, stage) from error.__cause__
         results.append(result)
         advance(1)
     return results

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cryodask.errors import DataError
+from typing import Any
+
+from cryodask.errors import DataError, StoreError
 from cryodask.io.store import Store
 
 TRUTH_KIND = "truth"
@@ -58,6 +60,17 @@ def scores_group(model: str, template: str) -> str:
 def picks_group(model: str, picker: str) -> str:
     """Table of one picker's picks."""
     return f"{model}/particles/{picker}"
+
+
+def required(store: Store, group: str, name: str) -> Any:  # noqa: ANN401  (whatever JSON holds)
+    """Attribute ``name`` of ``group``; StoreError where the version that made the group did not write it."""
+    attrs = store.info(group)
+    if name not in attrs:
+        raise StoreError(
+            f"{group!r} in {store.path} lacks the attribute {name!r}: it was made by another version of cryodask "
+            f"({attrs.get('cryodask', {}).get('software_version', 'unknown')}); make it again with --overwrite"
+        )
+    return attrs[name]
 
 
 def models_with(store: Store, part: str) -> list[str]:

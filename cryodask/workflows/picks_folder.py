@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from cryodask.errors import ConfigError, DataError
 from cryodask.io.atomic import reason, replacing
 from cryodask.io.pick_files import write_star
 from cryodask.workflows.match import MatchJob, MatchResult
+from cryodask.workflows.search_inputs import SearchInput
 
 PICKS_FILE = "picks.star"
 JOB_FILE = "job.json"
@@ -19,13 +20,23 @@ JOB_FILE = "job.json"
 
 def write_picks(folder: Path, job: MatchJob, result: MatchResult) -> None:
     """Write picks and record; each file appears complete under its name, or the old one stays."""
-    frames = {(tomogram.shape, tomogram.voxel_size_angstrom) for tomogram in job.tomograms}
-    if len(frames) != 1:
-        raise ConfigError("the tomograms differ in shape or voxel size: search those of one size at a time")
-    ((shape, voxel),) = frames
+    shape, voxel = common_frame(job.tomograms)
     make_folder(folder)
     write_star(folder / PICKS_FILE, result.picks, shape=shape, voxel_size_angstrom=voxel)
     write_json(folder / JOB_FILE, result.record)
+
+
+def common_frame(tomograms: Sequence[SearchInput]) -> tuple[tuple[int, int, int], float]:
+    """Shape and voxel size (angstrom) of all tomograms; ConfigError naming two that differ, one file holds one."""
+    first = tomograms[0]
+    frame = first.shape, first.voxel_size_angstrom
+    for other in tomograms:
+        if (other.shape, other.voxel_size_angstrom) != frame:
+            raise ConfigError(
+                f"tomogram {other.name} of {other.shape} voxels of {other.voxel_size_angstrom:g} angstrom differs from "
+                f"{first.name} of {frame[0]} voxels of {frame[1]:g}: search those of one size at a time"
+            )
+    return frame
 
 
 def make_folder(folder: Path) -> None:

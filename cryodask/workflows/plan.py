@@ -9,7 +9,7 @@ import numpy as np
 
 from cryodask.errors import ConfigError
 from cryodask.io.store import Store
-from cryodask.kernels.rotations import count_for_step
+from cryodask.kernels.rotations import rotation_set, without_symmetry_mates
 from cryodask.kernels.slab_rotation import PADDING_VOXELS
 from cryodask.model.images import TiltSeries
 from cryodask.model.structure import Structure
@@ -30,6 +30,7 @@ class StagePlan:
 
     stage: str
     tasks: int
+    """Tasks that compute something; those that only store what another made come on top."""
     bytes_written: int
     """Uncompressed; compression saves a tenth of noise-like data and most of a sparse grand model."""
     task_bytes: int
@@ -116,10 +117,10 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
     """Filtered tomograms, score maps and peaks."""
     geometry = planned_geometry(parameters)
     voxels = int(np.prod(geometry.shape))
-    rotations = count_for_step(parameters.matching.angular_step_deg)
-    batches = len(matching.batches(rotations, parameters.matching.rotations_per_task))
+    rotations = rotation_set(parameters.matching.angular_step_deg)
+    per_task = parameters.matching.rotations_per_task
+    batches = [len(matching.batches(len(without_symmetry_mates(rotations, s.info.symmetry)), per_task)) for s in structures]
     tiles = matching.tiles(geometry.shape)
-    searches = parameters.models * len(structures) * len(tiles)
     radii = [sample.radius_estimate_angstrom(s.info) for s in structures]
     reach = int(max(radii, default=0) / geometry.voxel_size_angstrom) + 2
     fine = max((fine_template_bytes(r, sample.DENSITY_VOXEL_ANGSTROM, geometry.voxel_size_angstrom) for r in radii),
@@ -132,8 +133,9 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
             task_bytes=matching.filter_bytes(voxels),
         ),
         StagePlan(
-            stage=f"search ({rotations} rotations)",
-            tasks=searches * (2 * batches + 1) + parameters.models * len(structures),
+            stage=f"search ({len(rotations)} rotations)",
+            # A template is prepared once; on each tile once more, then searched in batches that are joined in pairs.
+            tasks=parameters.models * sum(len(tiles) * (2 * count + 1) + 1 for count in batches),
             bytes_written=parameters.models * len(structures) * 8 * voxels,
             task_bytes=fine + matching.search_bytes(tiles[0].shape, reach),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,18 +12,26 @@ import numpy as np
 from distributed import Client
 
 from cryodask.errors import ConfigError, DataError
-from cryodask.io.mrc import read_volume
 from cryodask.io.store import Store
-from cryodask.io.structures import load_structure_set
+from cryodask.io.structure_manifest import MANIFEST
+from cryodask.io.structures import checked_classes, is_structure_file, load_structure_set
+from cryodask.kernels.templates import mask_reach_voxels
 from cryodask.model.images import Tomogram
 from cryodask.model.progress import Progress
 from cryodask.model.source import ArraySource, BlockSource
 from cryodask.model.structure import Structure
-from cryodask.ops.sample import MASK_THRESHOLD_V
-from cryodask.ops.templates import TemplateSource
+from cryodask.ops.matching import EDGE_FRACTION
+from cryodask.ops.templates import MASK_EDGE_SIGMA_VOXELS, TemplateSource
 from cryodask.params.schema import SampleParameters
 from cryodask.workflows import layout
 from cryodask.workflows.densities import make_densities
+from cryodask.workflows.mrc_inputs import is_mrc, read_mrc_input, read_tilt_angles
+
+MASK_FRACTION = 0.1
+"""The mask of a density from a file reaches as far as this share of its maximum."""
+
+LEAST_RADIUS_VOXELS = 1.0
+"""A template smaller than this has no shape that could be told from noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +57,30 @@ class NamedTemplate:
 
     source: TemplateSource
     token: str
+
+
+# -- tomograms -----------------------------------------------------------------------------------------------------
+
+
+def open_tomograms(
+    path: Path, *, voxel_size_angstrom: float | None, tilt_angles: Path | None
+) -> tuple[SearchInput, ...]:
+    """The tomograms of a data set, or the one in an MRC file."""
+    if path.is_dir():
+        if not is_store(path):
+            raise DataError(f"{path} is a folder but not a data set of cryodask: give DATA.zarr or an MRC file")
+        if voxel_size_angstrom is not None or tilt_angles is not None:
+            raise ConfigError(f"{path} knows its voxel size and tilts: leave out --voxel-size and --tilt-angles")
+        return tuple(tomograms_of_store(Store(path)))
+    if not is_mrc(path):
+        raise DataError(f"{path} is neither a data set (.zarr) nor an MRC file (.mrc, .rec, .map, .ccp4)")
+    tilts = None if tilt_angles is None else read_tilt_angles(tilt_angles)
+    return (tomogram_of_mrc(path, voxel_size_angstrom=voxel_size_angstrom, tilt_deg=tilts),)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is meant as a data set; ``Store.check`` says whether it is one that can be read."""
+    return path.is_dir() and (path / "zarr.json").exists()
 
 
 def tomograms_of_store(store: Store) -> list[SearchInput]:
@@ -83,28 +115,28 @@ def tomogram_of_mrc(
     path: Path, *, voxel_size_angstrom: float | None, tilt_deg: tuple[float, ...] | None
 ) -> SearchInput:
     """A tomogram from an MRC file; a voxel size given here wins over the header's."""
-    image, header_voxel = read_volume(path)
-    voxel = _voxel_size(path, header_voxel, voxel_size_angstrom)
+    read = read_mrc_input(path, voxel_size_angstrom, "--voxel-size")
     return SearchInput(
-        name=path.stem,
-        image=ArraySource(np.asarray(image, dtype=np.float32)),
-        voxel_size_angstrom=voxel,
+        name=read.name,
+        image=read.source,
+        voxel_size_angstrom=read.voxel_size_angstrom,
         tilt_deg=tilt_deg,
-        token=_file_hash(path, voxel, *(tilt_deg or ())),
+        token=read.token,
     )
 
 
+# -- templates -----------------------------------------------------------------------------------------------------
+
+
 def templates_of_store(store: Store, classes: Sequence[str] | None = None) -> list[NamedTemplate]:
-    """Templates from the densities that a data set was simulated from."""
+    """Templates from the densities that a data set was simulated from; ConfigError for a class that it lacks."""
     prefix = "structures/"
     known = [entry for entry in store.groups() if entry.path.startswith(prefix) and entry.complete]
     names = [entry.path.removeprefix(prefix) for entry in known]
     if not names:
         raise DataError(f"{store.path} holds no structures to make templates of: give --templates")
-    missing = sorted(set(classes or ()) - set(names))
-    if missing:
-        raise DataError(f"{store.path} has no structure {', '.join(missing)}; it has {', '.join(names)}")
-    return [_template_of_group(store, name) for name in names if classes is None or name in classes]
+    chosen = names if classes is None else checked_classes(classes, names, store.path)
+    return [_template_of_group(store, name) for name in names if name in chosen]
 
 
 def templates_of_structures(
@@ -119,11 +151,11 @@ def templates_of_structures(
 def _template_of_group(store: Store, name: str) -> NamedTemplate:
     group = layout.structure_group(name)
     attrs = store.info(group)
-    radius = attrs.get("mask_radius_angstrom") or attrs["radius_angstrom"]
+    radius = attrs.get("mask_radius_angstrom") or layout.required(store, group, "radius_angstrom")
     source = TemplateSource(
         template_id=name,
         density=store.source(group, "electrostatic_v"),
-        voxel_size_angstrom=float(attrs["voxel_size_angstrom"]),
+        voxel_size_angstrom=float(layout.required(store, group, "voxel_size_angstrom")),
         radius_angstrom=float(radius),
         symmetry=str(attrs.get("symmetry", "C1")),
     )
@@ -131,35 +163,47 @@ def _template_of_group(store: Store, name: str) -> NamedTemplate:
 
 
 def template_of_mrc(path: Path, *, voxel_size_angstrom: float | None) -> NamedTemplate:
-    """A template from an MRC file, protein positive; its mask reaches as far as a tenth of the density's maximum."""
-    density, header_voxel = read_volume(path)
-    voxel = _voxel_size(path, header_voxel, voxel_size_angstrom)
-    threshold = 0.1 * float(density.max())
-    inside = np.argwhere(density > threshold)
-    if not len(inside) or not threshold > 0:
+    """A template from an MRC file, protein positive; any voxel size will do, the search resamples it.
+
+    The template turns about the middle of its box, (N - 1) / 2 along each axis: in a box of even size that lies half
+    a voxel before the voxel N / 2 that many programs turn about, and picks are off by that half voxel of the template.
+    Its mask is a sphere about that centre, as wide as the density that exceeds a tenth of the maximum, or as the box.
+    """
+    read = read_mrc_input(path, voxel_size_angstrom, "--template-voxel-size")
+    threshold = MASK_FRACTION * float(read.values.max())
+    if not threshold > 0:
         raise DataError(f"template {path} has no positive density: particles must be positive (invert it first)")
-    centre = (np.array(density.shape) - 1) / 2
-    radius = (float(np.linalg.norm(inside - centre, axis=1).max()) + 0.5) * voxel
+    centre = (np.array(read.values.shape) - 1) / 2
+    farthest = float(np.linalg.norm(np.argwhere(read.values > threshold) - centre, axis=1).max()) + 0.5
+    radius = min(farthest, min(read.values.shape) / 2) * read.voxel_size_angstrom
     source = TemplateSource(
-        template_id=path.stem,
-        density=ArraySource(np.asarray(density, dtype=np.float32)),
-        voxel_size_angstrom=voxel,
-        radius_angstrom=min(radius, min(density.shape) / 2 * voxel),
+        template_id=read.name,
+        density=read.source,
+        voxel_size_angstrom=read.voxel_size_angstrom,
+        radius_angstrom=radius,
     )
-    return NamedTemplate(source=source, token=_file_hash(path, voxel, MASK_THRESHOLD_V))
+    return NamedTemplate(source=source, token=read.token)
 
 
-def _voxel_size(path: Path, header: float | None, given: float | None) -> float:
-    voxel = given if given is not None else header
-    if voxel is None:
-        raise DataError(f"{path} does not say how large its voxels are: give --voxel-size ANGSTROM")
-    return voxel
+def require_room(tomograms: Iterable[SearchInput], templates: Iterable[NamedTemplate]) -> None:
+    """Raise DataError naming sizes if a template is too large or too small for a tomogram: most often a wrong unit."""
+    found = list(templates)
+    for tomogram in tomograms:
+        voxel = tomogram.voxel_size_angstrom
+        for template in found:
+            radius = template.source.radius_angstrom
+            reach = math.ceil(mask_reach_voxels(radius / voxel, MASK_EDGE_SIGMA_VOXELS))
+            margin = EDGE_FRACTION * reach
+            if radius < LEAST_RADIUS_VOXELS * voxel or math.floor(min(tomogram.shape) - margin) <= math.ceil(margin):
+                size = " x ".join(f"{n * voxel:.4g}" for n in tomogram.shape)
+                raise DataError(
+                    f"template {template.source.template_id} has a radius of {radius:.4g} angstrom, which does not "
+                    f"suit the tomogram {tomogram.name} of {size} angstrom (z, y, x) in voxels of {voxel:.4g}: check "
+                    "the voxel sizes of both (--voxel-size, --template-voxel-size)"
+                )
 
 
-def _file_hash(path: Path, *settings: float) -> str:
-    digest = hashlib.sha256(path.read_bytes())
-    digest.update(repr(settings).encode())
-    return digest.hexdigest()
+# -- what a user asked for -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,85 +211,72 @@ class TemplateRequest:
     """What templates a user asked for, read as far as it takes to know that they are there."""
 
     structures: tuple[Structure, ...] = ()
+    """Their densities are still to be computed."""
     densities: tuple[NamedTemplate, ...] = ()
-    classes: tuple[str, ...] | None = None
     notices: tuple[str, ...] = ()
 
     @classmethod
     def parse(
-        cls, templates: Sequence[str], classes: tuple[str, ...] | None, *, voxel_size_angstrom: float | None
+        cls,
+        templates: Sequence[str],
+        classes: tuple[str, ...] | None,
+        data: Path,
+        *,
+        voxel_size_angstrom: float | None,
     ) -> TemplateRequest:
-        """MRC files are densities, everything else is a structure set; nothing means those of the data set."""
+        """Densities from MRC files and data sets, everything else is a structure set; nothing means ``data``'s own.
+
+        ``voxel_size_angstrom`` is that of MRC files, None takes their headers'. Raises ConfigError for a class that is
+        nowhere, DataError for whatever cannot be read.
+        """
+        if not templates:
+            if not is_store(data):
+                raise DataError(f"{data} does not say what to search for: give --templates")
+            return cls(densities=tuple(templates_of_store(Store(data), classes)))
         densities: list[NamedTemplate] = []
         structures: list[Structure] = []
         notices: list[str] = []
+        only = classes if len(templates) == 1 else None  # of several sources, each may have some of the classes
         for text in templates:
-            if _is_mrc(Path(text)):
-                densities.append(template_of_mrc(Path(text), voxel_size_angstrom=voxel_size_angstrom))
-            elif Path(text).is_dir() and any(_is_mrc(file) for file in Path(text).iterdir()):
-                files = sorted(file for file in Path(text).iterdir() if _is_mrc(file))
+            path = Path(text)
+            if is_store(path):
+                densities += templates_of_store(Store(path), only)
+            elif files := _mrc_files(path, notices):
                 densities += [template_of_mrc(file, voxel_size_angstrom=voxel_size_angstrom) for file in files]
             else:
-                found = load_structure_set(text, classes)
+                found = load_structure_set(text, only)
                 structures += found.structures
                 notices += found.notices
         names = [t.source.template_id for t in densities] + [s.info.class_id for s in structures]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise DataError(f"several templates are called {', '.join(twice)}: rename the files")
-        return cls(structures=tuple(structures), densities=tuple(densities), classes=classes, notices=tuple(notices))
+            raise DataError(f"several templates are called {', '.join(twice)}: rename the files, or give one of them")
+        chosen = names if classes is None else checked_classes(classes, names, " ".join(templates))
+        return cls(
+            structures=tuple(s for s in structures if s.info.class_id in chosen),
+            densities=tuple(t for t in densities if t.source.template_id in chosen),
+            notices=tuple(notices),
+        )
+
+
+def _mrc_files(path: Path, notices: list[str]) -> list[Path]:
+    """The MRC file itself, or those of a folder that is not described by a manifest of structures."""
+    if not path.is_dir():
+        return [path] if is_mrc(path) else []
+    if (path / MANIFEST).exists():
+        return []
+    files = sorted(file for file in path.iterdir() if file.is_file() and is_mrc(file))
+    others = [file.name for file in sorted(path.iterdir()) if file.is_file() and is_structure_file(file)]
+    if files and others:
+        notices.append(f"{', '.join(others)} in {path} left out: the folder's densities are the templates")
+    return files
 
 
 def open_templates(
-    request: TemplateRequest, data: Path, maps: Store, *, client: Client | None, progress: Progress
+    request: TemplateRequest, maps: Store, *, client: Client | None, progress: Progress
 ) -> tuple[NamedTemplate, ...]:
     """The templates of a request; densities of structures are computed where they are not stored yet."""
     found = list(request.densities)
     if request.structures:
         found += templates_of_structures(maps, request.structures, client=client, progress=progress)
-    if not found:
-        if not _is_store(data):
-            raise DataError(f"{data} does not say what to search for: give --templates")
-        found = templates_of_store(Store(data), request.classes)
     return tuple(found)
-
-
-def open_tomograms(
-    path: Path, *, voxel_size_angstrom: float | None, tilt_angles: Path | None
-) -> tuple[SearchInput, ...]:
-    """The tomograms of a data set, or the one in an MRC file."""
-    if _is_store(path):
-        if voxel_size_angstrom is not None or tilt_angles is not None:
-            raise ConfigError(f"{path} knows its voxel size and tilts: leave out --voxel-size and --tilt-angles")
-        return tuple(tomograms_of_store(Store(path)))
-    if not _is_mrc(path):
-        raise DataError(f"{path} is neither a data set (.zarr) nor an MRC file (.mrc, .rec, .map, .ccp4)")
-    tilts = None if tilt_angles is None else read_tilt_angles(tilt_angles)
-    return (tomogram_of_mrc(path, voxel_size_angstrom=voxel_size_angstrom, tilt_deg=tilts),)
-
-
-def read_tilt_angles(path: Path) -> tuple[float, ...]:
-    """Angles of a .tlt or .rawtlt file, one a line, in degrees; DataError naming the line that is none."""
-    angles = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            angle = float(line)
-        except ValueError:
-            angle = math.nan
-        if not abs(angle) <= 90:
-            raise DataError(f"{path}, line {number}: {line.strip()!r} is not a tilt angle between -90 and 90 degrees")
-        angles.append(angle)
-    if len(set(angles)) < 2:
-        raise DataError(f"{path} holds fewer than two different tilt angles")
-    return tuple(angles)
-
-
-def _is_store(path: Path) -> bool:
-    return path.is_dir()
-
-
-def _is_mrc(path: Path) -> bool:
-    name = path.name.lower().removesuffix(".gz").removesuffix(".bz2")
-    return name.endswith((".mrc", ".rec", ".map", ".ccp4"))

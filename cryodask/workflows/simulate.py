@@ -51,7 +51,8 @@ class SimulateJob:
         _refuse_what_is_not_simulated(self.parameters)
         step = 2 * sample_ops.TRUTH_BINNING
         if any(n % step for n in self.parameters.sample.box_voxels):
-            raise ConfigError(f"sample.box_voxels {list(self.parameters.sample.box_voxels)}: multiples of {step} only")
+            given = list(self.parameters.sample.box_voxels)
+            raise ConfigError(f"simulation.sample.box_voxels {given}: multiples of {step} only")
         if self.storage_rows is not None and sample_ops.SLAB_VOXELS % self.storage_rows:
             raise ConfigError(f"storage_rows is {self.storage_rows}, must divide {sample_ops.SLAB_VOXELS}")
 
@@ -67,7 +68,7 @@ def _refuse_what_is_not_simulated(parameters: SimulationParameters) -> None:
     asked = [name for name, value in wanted.items() if value]
     if asked:
         off = {"sample.gold_count": "[0,0]", "sample.vesicle_count": "[0,0]", "detector.beam_damage_snr": "null"}
-        remedy = " ".join(f"--set {name}={off.get(name, 'none')}" for name in asked)
+        remedy = " ".join(f"--set simulation.{name}={off.get(name, 'none')}" for name in asked)
         raise ConfigError(f"this version does not simulate {', '.join(asked)} yet: switch it off with {remedy}")
 
 

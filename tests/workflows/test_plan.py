@@ -1,0 +1,136 @@
+"""The plan against a run: tasks, bytes, and refusals before anything is computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dask.delayed import Delayed
+
+from cryodask.errors import ConfigError
+from cryodask.io.store import Store
+from cryodask.workflows import densities, execution, match, reconstruct, simulate
+from cryodask.workflows.plan import (
+    StagePlan,
+    plan_matching,
+    plan_run,
+    plan_simulation,
+    plan_stored_reconstruction,
+    require_memory,
+)
+from cryodask.workflows.reconstruct import ReconstructJob
+from tests.tiny import PARAMETERS, keys_of, nothing_computes, run_chain, two_structures
+from tests.workflows.conftest import Reference
+
+MODEL = "model_000"
+PURE_WRITERS = ("_write_slab", "_write_tilt", "_write_scores")
+"""Tasks that store what another one made; the plan does not count them."""
+
+
+@contextmanager
+def counted_tasks() -> Iterator[Counter[str]]:
+    """Tasks by stage that the workflows hand over for execution, without the pure writers."""
+    found: Counter[str] = Counter()
+
+    def count(tasks: Sequence[Delayed], *, stage: str, **others: Any) -> list[Any]:  # noqa: ANN401
+        found[stage] += sum(not key.startswith(PURE_WRITERS) for key in keys_of(tasks))
+        return execution.execute(tasks, stage=stage, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (densities, simulate, reconstruct, match):
+            patch.setattr(module, "execute", count)
+        yield found
+
+
+def by_stage(stages: Sequence[StagePlan]) -> dict[str, StagePlan]:
+    return {stage.stage.split(" (")[0]: stage for stage in stages}
+
+
+def nbytes(store: Store, group: str, *names: str) -> int:
+    dataset = store.open(group)
+    return sum(dataset[name].nbytes for name in (names or dataset.data_vars))
+
+
+def test_a_run_has_as_many_tasks_as_planned(tmp_path: Path) -> None:
+    with counted_tasks() as found:
+        run_chain(Store(tmp_path / "data.zarr"))
+    planned = by_stage(plan_run(PARAMETERS, two_structures()))
+    assert planned["structures"].tasks == found["structures"]
+    assert planned["sample"].tasks == found[f"{MODEL} sample"]
+    assert planned["tilt series"].tasks == found[f"{MODEL} tilt series"]
+    both = found[f"{MODEL} tomogram"] + found[f"{MODEL} tomogram noise free"]
+    assert planned["tomogram"].tasks == both
+    assert planned["filter"].tasks == found[f"{MODEL} filter"]
+    assert planned["search"].tasks == found[f"{MODEL} search"]
+    assert planned["peaks"].tasks == found[f"{MODEL} peaks"]
+
+
+def test_a_run_writes_as_many_bytes_as_planned(reference: Reference) -> None:
+    store, planned = reference.store, by_stage(plan_run(PARAMETERS, two_structures()))
+    scores = [f"{MODEL}/scores/{s.info.class_id}" for s in two_structures()]
+    sample = nbytes(store, f"{MODEL}/grand_model") + nbytes(store, f"{MODEL}/truth", "class_mask", "occupancy_mask")
+    assert planned["sample"].bytes_written == sample
+    assert planned["tilt series"].bytes_written == nbytes(store, f"{MODEL}/tilt_series", "counts", "noise_free")
+    tomograms = [f"{MODEL}/{variant}/scale0" for variant in ("tomogram", "tomogram_noise_free")]
+    assert planned["tomogram"].bytes_written == sum(nbytes(store, group) for group in tomograms)
+    assert planned["filter"].bytes_written == nbytes(store, f"{MODEL}/search", "image")
+    assert planned["search"].bytes_written == sum(nbytes(store, group) for group in scores)
+    # The size of a particle is only estimated from its weight before its atoms are read.
+    densities_made = sum(nbytes(store, f"structures/{s.info.class_id}") for s in two_structures())
+    assert densities_made / 4 < planned["structures"].bytes_written < 20 * densities_made
+
+
+def test_everything_grows_with_the_number_of_models() -> None:
+    one = plan_run(PARAMETERS, two_structures())
+    three = plan_run(replace(PARAMETERS, models=3), two_structures())
+    for single, triple in zip(one, three, strict=True):
+        factor = 1 if single.stage == "structures" else 3
+        assert triple.tasks == factor * single.tasks
+        assert triple.bytes_written == factor * single.bytes_written
+        # A worker does one task at a time, however many there are.
+        assert triple.worker_bytes == single.worker_bytes
+
+
+def test_batches_and_slabs_decide_the_tasks() -> None:
+    whole = replace(PARAMETERS, matching=replace(PARAMETERS.matching, rotations_per_task=1000))
+    # Each of two templates: its preparation, the tile's, one batch and the core of its result.
+    assert by_stage(plan_matching(whole, two_structures()))["search"].tasks == 2 * (1 + 1 + 1 + 1)
+    # Twenty rotations of the one without symmetry, ten of the other: four and two batches, joined in pairs.
+    assert by_stage(plan_matching(PARAMETERS, two_structures()))["search"].tasks == (2 * 4 + 2) + (2 * 2 + 2)
+
+
+def test_a_stored_series_is_planned_as_it_is_reconstructed(reference: Reference) -> None:
+    wanted = ReconstructJob(parameters=replace(PARAMETERS.reconstruction, slab_voxels=8))
+    with nothing_computes():
+        (stage,) = plan_stored_reconstruction(reference.store, wanted)
+    assert stage.stage == f"{MODEL} tomogram"
+    assert stage.tasks == 4 + 5
+    assert stage.bytes_written == 4 * 16 * 32 * 32
+
+
+def test_a_worker_that_is_too_small_is_refused_with_the_numbers() -> None:
+    stages = plan_run(PARAMETERS, two_structures())
+    worst = max(stage.worker_bytes for stage in stages)
+    assert require_memory(stages, None) == worst
+    assert require_memory(stages, worst) == worst
+    name = next(stage.stage for stage in stages if stage.worker_bytes == worst)
+    with pytest.raises(ConfigError) as caught:
+        require_memory(stages, worst - 1)
+    message = str(caught.value)
+    for part in (repr(name), f"{worst / 2**30:.2f} GiB", "--workers", "--memory-limit"):
+        assert part in message
+
+
+def test_the_benchmarks_own_size_is_a_matter_of_gigabytes() -> None:
+    # 3.6 nm of ice in a field of 1024 pixels: the largest array of a task is the slices of two potentials.
+    full = replace(PARAMETERS, simulation=type(PARAMETERS.simulation)())
+    box = full.simulation.sample.box_voxels
+    tilt = by_stage(plan_simulation(full, two_structures()))["tilt series"]
+    slices = 2 * 4 * int(np.prod(box)) / 10
+    assert slices < tilt.task_bytes < 20 * slices
