@@ -1,15 +1,9 @@
-"""An open cluster, and the one way to get it."""
+"""An open cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from cryodask.cluster.spec import ClusterSpec
-from cryodask.errors import ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,41 +19,3 @@ class Session:
     """Workers at the start; a cluster that scales itself may have none yet."""
     dashboard_link: str | None
     """Address of the Dask dashboard, None where there is none."""
-
-
-@contextmanager
-def performance_report(session: Session, path: Path | None) -> Iterator[None]:
-    """Write Dask's report of the block's tasks to the HTML file ``path``, readable offline; None writes nothing."""
-    if path is None:
-        yield
-        return
-    if session.client is None:
-        raise ConfigError(f"no performance report ({path}) without workers: use --cluster local, or leave it out")
-    import distributed
-
-    with distributed.performance_report(filename=str(path), mode="inline"):
-        yield
-
-
-@contextmanager
-def connect(spec: ClusterSpec) -> Iterator[Session]:
-    """Open the cluster that ``spec`` describes, for the length of a ``with`` block.
-
-    Raises ClusterError, naming address and remedy, when it cannot be started or reached. Local workers are started
-    by spawning, so a script that calls this must do so under ``if __name__ == "__main__":``.
-    """
-    if spec.kind == "sync":
-        from dask import config
-
-        with config.set(scheduler="synchronous"):
-            yield Session(client=None, workers=1, dashboard_link=None)
-    elif spec.kind == "existing":
-        from cryodask.cluster.existing import open_existing
-
-        with open_existing(spec) as session:
-            yield session
-    else:
-        from cryodask.cluster.local import open_local
-
-        with open_local(spec) as session:
-            yield session

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cryodask.backend import Array, device_of, fast_path, namespace
 from cryodask.errors import ConfigError, DataError
+from cryodask.kernels.detector_lines import LineGeometry, line_geometry, line_padding
 from cryodask.kernels.ramp import angular_shares
 
 LANES = 32
@@ -23,23 +23,6 @@ _PORTABLE_BLOCK = 2**21
 
 _GATHER_TEMPORARIES = 5
 """Arrays of that many voxels that the portable path holds at once, at most; see ``_interpolate``."""
-
-
-@dataclass(frozen=True)
-class LineGeometry:
-    """Where voxels fall on zero-padded detector lines, in samples of these lines.
-
-    Voxel (z, x) of tilt t lies at ``(origin + (z - centre_z) * sines[t]) + (x - centre_x) * cosines[t]``. The padding
-    is so wide that all voxels of the volume find both neighbours on the line, hence no path needs to test for it.
-    """
-
-    cosines: npt.NDArray[np.float64]
-    sines: npt.NDArray[np.float64]
-    origin: float
-    centre_z: float
-    centre_x: float
-    padding: int
-    length: int
 
 
 def backproject(
@@ -92,7 +75,7 @@ def backproject_bytes(
     lines of 32 rows of all tilts, for the portable one a tilt's padded rows and the voxels gathered at once. The
     filtered tilts that the caller holds, n_tilts * slab_rows * oversampling * nx_detector, come on top.
     """
-    padding = _padding(nx_detector, math.hypot((nz - 1) / 2, (nx - 1) / 2), oversampling)
+    padding = line_padding(nx_detector, math.hypot((nz - 1) / 2, (nx - 1) / 2), oversampling)
     length = oversampling * nx_detector + 2 * padding
     compiled = (n_tilts + _FILL_UP_TILTS) * length * LANES * itemsize
     plane = slab_rows * nx
@@ -101,31 +84,6 @@ def backproject_bytes(
     portable = (slab_rows * (2 * length + nx_detector * oversampling) + _GATHER_TEMPORARIES * block * plane) * itemsize
     scratch = 2**16
     return nz * plane * itemsize + max(compiled, portable + positions) + scratch
-
-
-def line_geometry(
-    tilt_deg: npt.NDArray[np.float64], n_samples: int, *, shape: tuple[int, int, int], oversampling: int
-) -> LineGeometry:
-    """Geometry of lines of ``n_samples`` samples, ``oversampling`` to a detector pixel, for a volume of ``shape``."""
-    angles = np.deg2rad(tilt_deg)
-    centre_z, centre_x = (shape[0] - 1) / 2, (shape[2] - 1) / 2
-    reach = float(np.max(centre_x * np.abs(np.cos(angles)) + centre_z * np.abs(np.sin(angles))))
-    nx_detector = n_samples // oversampling
-    padding = _padding(nx_detector, reach, oversampling)
-    return LineGeometry(
-        cosines=oversampling * np.cos(angles),
-        sines=oversampling * np.sin(angles),
-        origin=padding + oversampling * (nx_detector - 1) / 2,
-        centre_z=centre_z,
-        centre_x=centre_x,
-        padding=padding,
-        length=n_samples + 2 * padding,
-    )
-
-
-def _padding(nx_detector: int, reach_pixels: float, oversampling: int) -> int:
-    """Zeros at either end of a line: at least one, so that values fall off to 0 over one sample, as on a wide line."""
-    return 1 + max(0, math.ceil(oversampling * (reach_pixels - (nx_detector - 1) / 2)))
 
 
 def _backproject_portable(

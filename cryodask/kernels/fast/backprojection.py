@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from cryodask.kernels.backprojection import LineGeometry
+from cryodask.kernels.detector_lines import LineGeometry
 
 _Ir: TypeAlias = Any
 """A value or type of numba and llvmlite while code is generated; they come without static types."""
