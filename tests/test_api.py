@@ -172,10 +172,10 @@ def test_what_is_not_what_it_should_be_is_refused(
     with pytest.raises(DataError, match="tomogram: no variable 'image'"):
         cd.match(data[f"{MODEL}/tilt_series"].to_dataset(), templates)
     bare = {"t": templates["syn-0060-c1"].drop_attrs()}
-    with pytest.raises(DataError, match="template t: .* lacks voxel_size_angstrom, radius_angstrom"):
+    with pytest.raises(DataError, match=r"template t: .* lacks voxel_size_angstrom, radius_angstrom"):
         cd.match(tomogram, bare)
     flat = {"t": templates["syn-0060-c1"].isel(z=0)}
-    with pytest.raises(DataError, match="template t: .* it has 2 dimensions"):
+    with pytest.raises(DataError, match=r"template t: .* it has 2 dimensions"):
         cd.match(tomogram, flat)
     with pytest.raises(DataError, match="give the node 'truth' of a simulated tomogram"):
         cd.evaluate(picks, data[f"{MODEL}/grand_model"])

@@ -29,7 +29,7 @@ def test_constants_are_those_of_scipy() -> None:
     assert scipy.constants.e == units.ELEMENTARY_CHARGE_C
     assert scipy.constants.c == units.SPEED_OF_LIGHT_M_PER_S
     assert scipy.constants.N_A == units.AVOGADRO_PER_MOL
-    assert units.ELECTRON_MASS_KG == pytest.approx(scipy.constants.m_e, rel=2e-9)
+    assert pytest.approx(scipy.constants.m_e, rel=2e-9) == units.ELECTRON_MASS_KG
 
 
 def test_derived_constants_have_their_published_values() -> None:
@@ -40,9 +40,9 @@ def test_derived_constants_have_their_published_values() -> None:
 
 def test_lengths_convert_into_each_other() -> None:
     assert units.ANGSTROM_PER_M * 1e-3 == units.ANGSTROM_PER_MM
-    assert units.ANGSTROM_PER_M * 1e-6 == pytest.approx(units.ANGSTROM_PER_UM)
-    assert units.ANGSTROM_PER_M * 1e-9 == pytest.approx(units.ANGSTROM_PER_NM)
-    assert units.CM_PER_NM * 1e7 == pytest.approx(1.0)
+    assert pytest.approx(1e-6) == units.ANGSTROM_PER_UM / units.ANGSTROM_PER_M
+    assert pytest.approx(1e-9) == units.ANGSTROM_PER_NM / units.ANGSTROM_PER_M
+    assert pytest.approx(1e-7) == units.CM_PER_NM
     assert (units.V_PER_KV, units.RAD_PER_URAD) == (1e3, 1e-6)
 
 

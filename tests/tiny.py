@@ -206,7 +206,8 @@ def gaussian(shape: tuple[int, ...], centre: Sequence[float], sigma: float) -> n
         at = [1] * len(shape)
         at[axis] = n
         total = total + ((np.arange(n) - middle) ** 2).reshape(at)
-    return np.exp(-total / (2 * sigma**2)).astype(np.float32)
+    values: npt.NDArray[np.float32] = np.exp(-total / (2 * sigma**2)).astype(np.float32)
+    return values
 
 
 def centroid(values: npt.NDArray[Any], least: float = 0.2) -> Floats:

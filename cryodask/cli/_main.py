@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("cryodask.cli.benchmark:benchmark", "Simulate, reconstruct, match, evaluate and report."),
     "structures": ("cryodask.cli.structures:structures", "List, describe or fetch structures."),
     "check": ("cryodask.cli.check:check", "Check a data set: every group, every chunk."),
-    "plan": ("cryodask.cli.plan:plan", "Show tasks, bytes and memory of a benchmark, without running it."),
+    "plan": ("cryodask.cli.plan:plan", "Show what a benchmark takes: tasks, bytes and memory."),
     "info": ("cryodask.cli.info:info", "Show versions, processors, memory and GPUs."),
 }
 

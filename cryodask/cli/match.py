@@ -112,7 +112,7 @@ def match(
         write_picks(output, job, result)
     record = result.record
     if not record["picks"]:
-        notices([f"no score reaches matching.threshold_z = {chosen.threshold_z:g}: try a lower one (--set)"])
+        notices([f"no score reaches matching.threshold_z = {chosen.threshold_z:g}: try --set matching.threshold_z=4"])
     click.echo(
         f"{output}: {record['picks']} picks of {len(found)} templates in {len(tomograms)} tomograms; "
         f"{record['rotations']} rotations, none farther than {record['covering_radius_deg']:.1f} degrees"

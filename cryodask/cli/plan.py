@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cryodask.params import RunParameters
 
 
-@click.command(short_help="Show tasks, bytes and memory of a benchmark, without running it.")
+@click.command(short_help="Show what a benchmark takes: tasks, bytes and memory.")
 @structures_option
 @classes_option
 @click.option("--models", type=click.IntRange(min=1), help="Number of tomograms.  [default: the preset's]")

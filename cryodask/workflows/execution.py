@@ -40,7 +40,9 @@ def _execute_here(tasks: Sequence[Delayed], stage: str, advance: Any) -> list[An
         try:
             (result,) = compute(travelled, scheduler="synchronous")
         except Exception as error:
-            raise _as_cryodask_error(error, stage) from error.__cause__
+            if isinstance(error, CryodaskError):
+                raise
+            raise _as_cryodask_error(error, stage) from error
         results.append(result)
         advance(1)
     return results

@@ -119,7 +119,9 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
     voxels = int(np.prod(geometry.shape))
     rotations = rotation_set(parameters.matching.angular_step_deg)
     per_task = parameters.matching.rotations_per_task
-    batches = [len(matching.batches(len(without_symmetry_mates(rotations, s.info.symmetry)), per_task)) for s in structures]
+    batches = [
+        len(matching.batches(len(without_symmetry_mates(rotations, s.info.symmetry)), per_task)) for s in structures
+    ]
     tiles = matching.tiles(geometry.shape)
     radii = [sample.radius_estimate_angstrom(s.info) for s in structures]
     reach = int(max(radii, default=0) / geometry.voxel_size_angstrom) + 2

@@ -16,7 +16,9 @@ from cryodask.kernels.rotations import (
     matrix_from_zxz_deg,
     relion_zyz_deg_from_matrix,
     rotation_set,
+    symmetry_rotations,
     uniform_rotations,
+    without_symmetry_mates,
     zxz_deg_from_matrix,
 )
 
@@ -129,3 +131,36 @@ def test_wrong_shapes_are_refused() -> None:
         zxz_deg_from_matrix(np.eye(4))
     with pytest.raises(ConfigError, match="finite"):
         matrix_from_relion_zyz_deg([0.0, float("nan"), 0.0])
+
+
+@pytest.mark.parametrize(
+    ("symmetry", "order"), [("C1", 1), ("C2", 2), ("C6", 6), ("D2", 4), ("D4", 8), ("T", 12), ("O", 24), ("I", 60)]
+)
+def test_symmetry_group_is_closed_and_has_its_order(symmetry: str, order: int) -> None:
+    group = symmetry_rotations(symmetry)
+    assert group.shape == (order, 3, 3)
+    assert np.allclose(np.linalg.det(group), 1)
+    products = np.einsum("aij,bjk->abik", group, group).reshape(-1, 9)
+    distance = np.abs(products[:, None, :] - group.reshape(1, -1, 9)).max(axis=2).min(axis=1)
+    assert distance.max() < 1e-9
+
+
+@pytest.mark.parametrize("symmetry", ["C2", "C6", "D2", "D4", "O"])
+def test_one_mate_of_each_orbit_covers_what_the_whole_set_covers(symmetry: str) -> None:
+    everything, group = rotation_set(20.0), symmetry_rotations(symmetry)
+    kept = without_symmetry_mates(everything, symmetry)
+    assert abs(len(kept) - len(everything) / len(group)) < 0.1 * len(everything) / len(group) + 3
+    mates = np.einsum("nij,gjk->ngik", kept, group).reshape(-1, 3, 3)
+    # Even sets differ a little at the seams between domains.
+    assert covering_radius_deg(mates) < 1.25 * covering_radius_deg(everything)
+
+
+def test_no_symmetry_keeps_every_rotation_in_order() -> None:
+    everything = rotation_set(40.0)
+    assert np.array_equal(without_symmetry_mates(everything, "C1"), everything)
+
+
+@pytest.mark.parametrize("symmetry", ["", "C0", "X", "D", "c4", "C1 "])
+def test_unknown_point_group_is_named(symmetry: str) -> None:
+    with pytest.raises(ConfigError, match="point group"):
+        symmetry_rotations(symmetry)

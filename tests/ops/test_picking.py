@@ -17,7 +17,11 @@ MATRICES = rotation_set(60.0)
 
 
 def candidates(
-    class_id: str, voxels: list[tuple[int, int, int]], z: list[float], radius: float = 50.0, ids: list[int] | None = None
+    class_id: str,
+    voxels: list[tuple[int, int, int]],
+    z: list[float],
+    radius: float = 50.0,
+    ids: list[int] | None = None,
 ) -> Candidates:
     values = np.asarray(z, dtype=np.float64)
     peaks = Peaks(
@@ -60,7 +64,7 @@ def test_picks_come_best_first_with_their_tomogram() -> None:
 @pytest.mark.parametrize(("distance", "kept"), [(5, 1), (6, 1), (7, 1), (8, 2)])
 def test_picks_keep_the_share_of_their_radii(distance: int, kept: int) -> None:
     # Radii of 50 and 60 angstrom: nearer than 0.7 * 110 = 77 angstrom is one particle.
-    assert OVERLAP * 110 == pytest.approx(77)
+    assert pytest.approx(77) == OVERLAP * 110
     a = candidates("a", [(10, 10, 10)], [20.0], radius=50.0)
     b = candidates("b", [(10, 10, 10 + distance)], [10.0], radius=60.0)
     assert len(decided(a, b)) == kept

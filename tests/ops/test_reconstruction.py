@@ -103,7 +103,9 @@ def test_binning_keeps_the_place(all_round: TiltSeries, binning: int) -> None:
 def test_shifts_are_undone(few: TiltSeries) -> None:
     shifts = np.random.default_rng(0).integers(-6, 7, (len(FEW), 2)).astype(np.float64)
     straight = projections(FEW)
-    moved = np.stack([np.roll(image, (int(y), int(x)), axis=(0, 1)) for image, (y, x) in zip(straight, shifts, strict=True)])
+    moved = np.stack(
+        [np.roll(image, (int(y), int(x)), axis=(0, 1)) for image, (y, x) in zip(straight, shifts, strict=True)]
+    )
     difference = reconstructed(series_of(moved, FEW, shifts)) - reconstructed(few)
     assert np.abs(difference).max() < 2e-4
     # Left as they are, they would spoil the tomogram.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -51,16 +52,14 @@ def drawn(densities: dict[str, DensitySource], seed: int, sample: SampleParamete
     return draw_particles(radii, sample, np.random.default_rng(seed), "m")
 
 
-def whole(
-    particles: Particles, densities: dict[str, DensitySource], sample: SampleParameters = SAMPLE
-) -> SampleSlab:
+def whole(particles: Particles, densities: dict[str, DensitySource], sample: SampleParameters = SAMPLE) -> SampleSlab:
     return sample_slab(particles, densities, (0, sample.box_voxels[1]), sample, MICROSCOPE)
 
 
 def direct_potential(
     structure: Balls, zxz_deg: tuple[float, float, float], position_angstrom: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
-    """The potential of the turned and moved atoms themselves at the sample's grid points, means of a density's voxel."""
+    """The potential of the turned and moved atoms themselves at the sample's grid points."""
     atoms, voxel = structure.load(), SAMPLE.voxel_size_angstrom
     turned = Rotation.from_euler("ZXZ", zxz_deg, degrees=True).apply(atoms.position_angstrom)
     zyx = np.asarray(position_angstrom) + (np.array(SAMPLE.box_voxels) - 1) / 2 * voxel
@@ -154,8 +153,7 @@ def test_slabs_paste_to_the_whole(densities: dict[str, DensitySource], edges: tu
     particles = drawn(densities, 4)
     everything = whole(particles, densities)
     parts = [
-        sample_slab(particles, densities, (low, high), SAMPLE, MICROSCOPE)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        sample_slab(particles, densities, (low, high), SAMPLE, MICROSCOPE) for low, high in itertools.pairwise(edges)
     ]
     for name in ("class_mask", "occupancy_mask"):
         assert np.array_equal(np.concatenate([getattr(p, name) for p in parts], axis=1), getattr(everything, name))
@@ -239,13 +237,13 @@ def test_spheres_keep_their_clearance_and_stay_in_the_box(densities: dict[str, D
 
 
 def test_too_many_particles_are_refused(densities: dict[str, DensitySource]) -> None:
-    with pytest.raises(ConfigError, match="lower sample.particle_count"):
+    with pytest.raises(ConfigError, match=r"lower (simulation\.)?sample\.particle_count"):
         drawn(densities, 0, replace(SAMPLE, particle_count=(500, 500)))
 
 
 def test_a_structure_without_contrast_is_refused() -> None:
     # In a denser solvent the carbons are holes.
-    with pytest.raises(DataError, match="structure balls: its potential never exceeds 0.5 V"):
+    with pytest.raises(DataError, match=r"structure balls: its potential never exceeds 0\.5 V"):
         particle_density(Balls(), replace(SAMPLE, solvent_potential_v=12.0))
 
 

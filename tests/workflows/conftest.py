@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dask.delayed import Delayed
 from distributed import Client
 
 from cryodask.cluster import ClusterSpec, connect
 from cryodask.io.store import Store
+from cryodask.workflows import densities, execution, match, reconstruct, simulate
 from cryodask.workflows.match import MatchResult
-from tests.tiny import RecordedProgress, run_chain
+from tests.tiny import RecordedProgress, keys_of, run_chain
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Reference:
     store: Store
     result: MatchResult
     progress: RecordedProgress
+    keys: dict[str, set[str]]
+    """Names of the calls in the graphs of each stage, as they were handed over for execution."""
 
     def copy(self, folder: Path) -> Store:
         shutil.copytree(self.store.path, folder / "copy.zarr")
@@ -34,7 +40,24 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """The tiny chain, run in this process and undisturbed."""
     store = Store(tmp_path_factory.mktemp("reference") / "data.zarr")
     progress = RecordedProgress()
-    return Reference(store, run_chain(store, progress=progress), progress)
+    with recorded_keys() as keys:
+        result = run_chain(store, progress=progress)
+    return Reference(store, result, progress, keys)
+
+
+@contextmanager
+def recorded_keys() -> Iterator[dict[str, set[str]]]:
+    """Keeps the keys of all graphs that the workflows execute within the block."""
+    found: dict[str, set[str]] = {}
+
+    def record(tasks: Sequence[Delayed], *, stage: str, **others: Any) -> list[Any]:  # noqa: ANN401
+        found[stage] = keys_of(tasks)
+        return execution.execute(tasks, stage=stage, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (densities, simulate, reconstruct, match):
+            patch.setattr(module, "execute", record)
+        yield found
 
 
 @pytest.fixture(scope="session")

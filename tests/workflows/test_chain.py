@@ -70,12 +70,12 @@ def test_tilt_series_and_tomogram_are_what_the_model_layer_expects(reference: Re
     assert series.tilt_deg.tolist() == [-60, -30, 0, 30, 60]
     assert series.pixel_size_angstrom == 5.0
     assert np.abs(series.coordinate("shift_x_angstrom")).max() > 0
-    assert len(set(series.coordinate("dose_e_per_a2"))) == 1
+    assert np.ptp(series.coordinate("dose_e_per_a2")) == 0
     assert 100 <= series.coordinate("dose_e_per_a2").sum() <= 120
     tomogram = Tomogram.parse(reference.store.open(layout.tomogram_group(MODEL)))
     assert tomogram.shape == (16, 32, 32)
     assert tomogram.voxel_size_angstrom == 10.0
-    assert tomogram.tilt_deg == (-60, -30, 0, 30, 60)
+    assert list(tomogram.tilt_deg or ()) == [-60, -30, 0, 30, 60]
     assert tomogram.optics["defocus_um"] == 3.0
 
 
@@ -141,6 +141,8 @@ def test_one_worker_and_other_chunks_give_the_same_bits_within_the_planned_memor
         result = run_chain(store, client=session.client, storage_rows=8)
         peak = peak_memory_bytes(session.client)
     assert_same_run(store, result, reference)
+    chunks = [s.open(layout.grand_model_group(MODEL))["electrostatic_v"].chunks for s in (store, reference.store)]
+    assert chunks == [((32,), (8,) * 8, (64,)), ((32,), (32, 32), (64,))]
     planned = max(stage.worker_bytes for stage in plan_run(PARAMETERS, two_structures()))
     assert peak < planned, f"a worker held {peak / 2**20:.0f} MiB, the plan says {planned / 2**20:.0f} MiB"
 
@@ -155,16 +157,6 @@ def test_two_workers_give_the_same_bits(reference: Reference, two_workers: Clien
     again = evaluate([truth_of(reference)], result.picks, "strict", client=two_workers, progress=NullProgress())
     here = evaluate([truth_of(reference)], result.picks, "strict", client=None, progress=NullProgress())
     assert again == here
-
-
-def test_storage_rows_change_files_and_no_value(reference: Reference, tmp_path: Path) -> None:
-    store = Store(tmp_path / "data.zarr")
-    simulate(store, job(storage_rows=4), client=None, progress=NullProgress())
-    group = layout.grand_model_group(MODEL)
-    assert store.open(group)["electrostatic_v"].chunks == ((32,), (4,) * 16, (64,))
-    assert reference.store.open(group)["electrostatic_v"].chunks == ((32,), (32, 32), (64,))
-    made, expected = contents(store), contents(reference.store)
-    assert_same_bits(made, {name: expected[name] for name in made})
 
 
 # -- on what is there already --------------------------------------------------------------------------------------
@@ -198,10 +190,10 @@ def test_another_seed_or_parameter_is_refused_by_name(reference: Reference, tmp_
     with pytest.raises(StoreError, match=r"microscope.defocus_um\[0\]: stored 3.*, asked for 4"):
         simulate(store, job(replace(PARAMETERS, simulation=deeper)), client=None, progress=NullProgress())
     hann = ReconstructJob(parameters=replace(PARAMETERS.reconstruction, window="hann"))
-    with pytest.raises(StoreError, match='reconstruction.window: stored "ram-lak", asked for "hann"'):
+    with pytest.raises(StoreError, match=r'reconstruction\.window: stored "ram-lak", asked for "hann"'):
         reconstruct(store, store, hann, client=None, progress=NullProgress())
     finer = replace(PARAMETERS, matching=replace(PARAMETERS.matching, angular_step_deg=70.0))
-    with pytest.raises(StoreError, match="angular_step_deg: stored 90.*, asked for 70"):
+    with pytest.raises(StoreError, match=r"angular_step_deg: stored 90.*, asked for 70"):
         match(store, search_job(store, finer), client=None, progress=NullProgress())
     assert_same_bits(contents(store), contents(reference.store))
 

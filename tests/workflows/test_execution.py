@@ -77,7 +77,9 @@ def test_an_own_error_arrives_as_it_was_raised(client: Client | None, error: Cry
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), OSError(28, "No space left on device")])
 def test_a_foreign_error_becomes_a_task_error_naming_the_stage(client: Client | None, error: Exception) -> None:
-    with pytest.raises(TaskError, match=f"tilts: a task failed with {type(error).__name__}: .*{error.args[-1]}") as caught:
+    with pytest.raises(
+        TaskError, match=f"tilts: a task failed with {type(error).__name__}: .*{error.args[-1]}"
+    ) as caught:
         execute([delayed(fail, pure=False)(error)], client=client, progress=NullProgress(), stage="tilts")
     assert type(caught.value.__cause__) is type(error)
 
@@ -92,7 +94,7 @@ def test_what_cannot_travel_fails_here_too() -> None:
         def __reduce__(self) -> str:
             raise TypeError("cannot pickle this")
 
-    with pytest.raises((TypeError, TaskError), match="cannot pickle|pickle"):
+    with pytest.raises((TypeError, TaskError), match="pickle"):
         execute([delayed(id, pure=False)(Stays())], client=None, progress=NullProgress(), stage="x")
 
 
@@ -119,10 +121,10 @@ def test_the_workers_serve_the_next_stage_after_a_failure(two_workers: Client) -
 
 @pytest.mark.slow
 def test_a_task_that_kills_its_worker_says_what_to_do() -> None:
+    deadly = delayed(os.kill, pure=False)(delayed(os.getpid, pure=False)(), signal.SIGKILL)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         connect(ClusterSpec(workers=1, memory_limit_bytes=2**29)) as session,
         pytest.raises(TaskError, match=r"search: workers died repeatedly at the same task.*--memory-limit"),
     ):
-        deadly = delayed(os.kill, pure=False)(delayed(os.getpid, pure=False)(), signal.SIGKILL)
         execute([deadly], client=session.client, progress=NullProgress(), stage="search")

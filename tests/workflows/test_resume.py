@@ -24,7 +24,7 @@ from tests.conftest import REPOSITORY
 from tests.tiny import RecordedProgress, assert_same_bits, contents, job, run_chain, with_tilts
 from tests.workflows.conftest import Reference
 
-TILTS = 41
+TILTS = 31
 GROUP = layout.tilt_series_group("model_000")
 RUN = """
 import sys
