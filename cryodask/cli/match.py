@@ -81,7 +81,8 @@ def match(
     """Search tomograms for templates at all positions and orientations.
 
     Writes the picks, best first, as OUTPUT/picks.star and the record of the search as OUTPUT/job.json. Score maps
-    stay in OUTPUT/maps.zarr, where an interrupted search goes on.
+    stay in OUTPUT/maps.zarr, where an interrupted search goes on. With the data set itself as OUTPUT, maps and picks
+    are added to it.
     """
     del engine  # both choices mean the one engine of this version
     from cryodask.cli.progress import make_progress
@@ -90,12 +91,13 @@ def match(
     from cryodask.params import changed
     from cryodask.workflows.match import MatchJob
     from cryodask.workflows.match import match as run
-    from cryodask.workflows.picks_folder import common_frame, make_folder, write_picks
-    from cryodask.workflows.search_inputs import TemplateRequest, open_templates, open_tomograms, require_room
+    from cryodask.workflows.picks_folder import common_frame, make_folder, store_picks, write_picks
+    from cryodask.workflows.search_inputs import TemplateRequest, is_store, open_templates, open_tomograms, require_room
 
     chosen = changed(parameters.matching, "--angular-step", angular_step_deg=angular_step)
     chosen = changed(chosen, "--max-picks", max_picks=max_picks)
-    maps = Store(output_folder(output) / "maps.zarr")
+    in_place = is_store(tomogram) and output.resolve() == tomogram.resolve()
+    maps = Store(output if in_place else output_folder(output) / "maps.zarr")
     tomograms = open_tomograms(tomogram, voxel_size_angstrom=voxel_size, tilt_angles=tilt_angles)
     common_frame(tomograms)
     request = TemplateRequest.parse(templates, classes, tomogram, voxel_size_angstrom=template_voxel_size)
@@ -103,13 +105,17 @@ def match(
     require_room(tomograms, request.densities)
     progress = make_progress()
     with removed_if_useless(output, maps):
-        make_folder(output)
+        if not in_place:
+            make_folder(output)
         with open_session(cluster, performance_report) as session:
             found = open_templates(request, maps, client=session.client, progress=progress)
             require_room(tomograms, found)
             job = MatchJob(tomograms=tomograms, templates=found, parameters=chosen, dark=contrast == "dark")
             result = run(maps, job, client=session.client, progress=progress, overwrite=overwrite)
-        write_picks(output, job, result)
+        if in_place:
+            store_picks(maps, job, result)
+        else:
+            write_picks(output, job, result)
     record = result.record
     if not record["picks"]:
         notices([f"no score reaches matching.threshold_z = {chosen.threshold_z:g}: try --set matching.threshold_z=4"])

@@ -21,6 +21,8 @@ from cryodask.ops.evaluation import evaluate_counts, picks_by_tomogram
 from cryodask.ops.evaluation_result import finalise
 from cryodask.workflows import layout
 from cryodask.workflows.execution import execute
+from cryodask.workflows.picks_folder import stored_picks
+from cryodask.workflows.search_inputs import is_store
 
 
 def truths_of_store(store: Store) -> list[Truth]:
@@ -53,7 +55,7 @@ def read_truths(path: Path) -> list[Truth]:
     """Truths of a data set, or of one folder in the SHREC layout."""
     if not path.exists():
         raise DataError(f"{path}: no such data set or folder")
-    if (path / "zarr.json").exists():
+    if is_store(path):
         return truths_of_store(Store(path))
     if not (path / LOCATIONS_FILE).exists() and not (path / OCCUPANCY_FILE).exists():
         raise DataError(
@@ -77,7 +79,10 @@ def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[lis
     for index, path in enumerate(picks):
         own = known[index if len(truths) > 1 else 0]
         prefix = prefixes[index if len(truths) > 1 else 0]
-        read = read_picks(path, shape=own[0].shape, voxel_size_angstrom=own[0].voxel_size_angstrom)
+        if is_store(path):
+            read = stored_picks(Store(path))
+        else:
+            read = read_picks(path, shape=own[0].shape, voxel_size_angstrom=own[0].voxel_size_angstrom)
         if len(own) == 1 and len(set(read.tomogram)) == 1:
             # A submission for a single tomogram need not call it as the truth does.
             read = replace(read, tomogram=np.full(len(read), own[0].name, object))

@@ -1,4 +1,4 @@
-"""The folder of picks that ``match`` leaves behind: picks.star and job.json, whole or not at all."""
+"""What ``match`` leaves behind: a folder with picks.star and job.json, or tables in the data set itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cryodask.errors import ConfigError, DataError
+from cryodask.errors import ConfigError, DataError, NotInStoreError
 from cryodask.io.atomic import reason, replacing
 from cryodask.io.pick_files import write_star
+from cryodask.io.store import Store
+from cryodask.model.particles import Particles, concatenate
+from cryodask.params import token
+from cryodask.workflows import layout
 from cryodask.workflows.match import MatchJob, MatchResult
 from cryodask.workflows.search_inputs import SearchInput
 
 PICKS_FILE = "picks.star"
 JOB_FILE = "job.json"
+PICKER = "tm"
+"""Name under which a search's picks lie in a data set."""
+PICKS_KIND = "picks"
 
 
 def write_picks(folder: Path, job: MatchJob, result: MatchResult) -> None:
@@ -24,6 +31,27 @@ def write_picks(folder: Path, job: MatchJob, result: MatchResult) -> None:
     make_folder(folder)
     write_star(folder / PICKS_FILE, result.picks, shape=shape, voxel_size_angstrom=voxel)
     write_json(folder / JOB_FILE, result.record)
+
+
+def store_picks(store: Store, job: MatchJob, result: MatchResult) -> None:
+    """Add the picks to the data set they were found in, as one table a tomogram; those of an earlier search go."""
+    for tomogram in job.tomograms:
+        store.write_table(
+            layout.picks_group(tomogram.name, PICKER),
+            result.picks.of_tomogram(tomogram.name).to_dataset(),
+            kind=PICKS_KIND,
+            token=token({"tomogram": tomogram.token, "record": {**result.record, "seconds": None}}),
+            parameters={key: value for key, value in result.record.items() if key != "seconds"},
+            overwrite=True,
+        )
+
+
+def stored_picks(store: Store) -> Particles:
+    """All picks that ``store_picks`` added to a data set; NotInStoreError if there are none."""
+    groups = [entry.path for entry in store.groups() if entry.kind == PICKS_KIND and entry.complete]
+    if not groups:
+        raise NotInStoreError(f"{store.path} holds no picks: run `cryodask match {store.path} -o {store.path}` first")
+    return concatenate([Particles.from_dataset(store.read_table(group)) for group in groups])
 
 
 def common_frame(tomograms: Sequence[SearchInput]) -> tuple[tuple[int, int, int], float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import resource
 import sys
 import time
@@ -65,5 +66,12 @@ def peak_memory_bytes(client: Client | None) -> int:
 
 
 def _own_peak_bytes() -> int:
+    # Linux hands ru_maxrss on through exec: a worker would report what the process held that started it.
+    try:
+        own = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        own = None
+    if own is not None:
+        return int(own[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

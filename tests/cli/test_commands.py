@@ -238,3 +238,20 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(call: Call, tmp_path:
     resumed = call(*arguments)
     assert resumed.exit_code == 0
     assert f"{len(pending)}/{len(pending)} (100 %)" in resumed.err
+
+
+def test_match_adds_maps_and_picks_to_the_data_set_itself(call: Call, example: Example, tmp_path: Path) -> None:
+    data = tmp_path / "copy.zarr"
+    shutil.copytree(example.data, data)
+    assert call("match", data, "-o", data, *COARSE).exit_code == 0
+    kinds = {entry.path: entry.kind for entry in Store(data).groups()}
+    assert kinds["model_000/particles/tm"] == "picks"
+    assert kinds[f"model_000/scores/{CLASSES[0]}"] == "scores"
+    results = []
+    for picks in (data, example.picks):
+        file = tmp_path / "evaluation.json"
+        assert call("evaluate", picks, "--truth", data, "--json", file, *SYNC).exit_code == 0
+        results.append(json.loads(file.read_text()))
+    assert results[0] == results[1]
+    done = call("evaluate", example.data, "--truth", data, *SYNC)
+    assert (done.exit_code, "holds no picks" in done.err) == (3, True)

@@ -137,6 +137,8 @@ def test_one_worker_and_other_chunks_give_the_same_bits_within_the_planned_memor
     reference: Reference, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "data.zarr")
+    # What the process that starts the workers holds, or once held, is not theirs.
+    assert np.ones(2**26).nbytes == 2**29
     with connect(ClusterSpec(workers=1, memory_limit_bytes=2**30)) as session:
         result = run_chain(store, client=session.client, storage_rows=8)
         peak = peak_memory_bytes(session.client)
@@ -144,7 +146,9 @@ def test_one_worker_and_other_chunks_give_the_same_bits_within_the_planned_memor
     chunks = [s.open(layout.grand_model_group(MODEL))["electrostatic_v"].chunks for s in (store, reference.store)]
     assert chunks == [((32,), (8,) * 8, (64,)), ((32,), (32, 32), (64,))]
     planned = max(stage.worker_bytes for stage in plan_run(PARAMETERS, two_structures()))
-    assert peak < planned, f"a worker held {peak / 2**20:.0f} MiB, the plan says {planned / 2**20:.0f} MiB"
+    assert 100 * 2**20 < peak < planned, (
+        f"a worker held {peak / 2**20:.0f} MiB, the plan says {planned / 2**20:.0f} MiB"
+    )
 
 
 @pytest.mark.slow
