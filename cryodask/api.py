@@ -5,9 +5,10 @@ Each function runs where dask runs: on the active ``distributed.Client`` if ther
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def simulate(
     parameters: SimulationParameters | None = None,
     models: int = 1,
     seed: int = 0,
+    classes: Sequence[str] | None = None,
 ) -> xr.DataTree:
     """Simulate tilt series with full truth into the data set ``output``, and open it.
 
@@ -66,9 +68,12 @@ def simulate(
         parameters: Sample, microscope, acquisition and detector; the preset ``quick`` by default.
         models: Number of tomograms.
         seed: Of all random numbers.
+        classes: Identifiers of the set to use, whatever they weigh; by default all that the parameters' range of
+            molecular weights admits.
     """
     chosen = parameters or load_parameters(SimulationParameters, preset="quick")
-    restricted = load_structure_set(os.fspath(structures), None, chosen.sample.molecular_weight_kda)
+    limits = chosen.sample.molecular_weight_kda if classes is None else None
+    restricted = load_structure_set(os.fspath(structures), classes, limits)
     job = SimulateJob(structures=restricted.structures, parameters=chosen, models=models, seed=seed)
     simulate_workflow(Store(output), job, client=_client(), progress=NullProgress())
     return open(output)
@@ -112,7 +117,8 @@ def match(
         tomogram: As ``reconstruct`` returns it: ``image`` (z, y, x) and the attribute ``voxel_size_angstrom``; with
             ``tilt_deg`` the missing wedge, with the optics the CTF is taken into account.
         templates: Density (z, y, x) of each class, positive where there is protein, with the attributes
-            ``voxel_size_angstrom`` and ``radius_angstrom`` (of the spherical mask).
+            ``voxel_size_angstrom`` and ``radius_angstrom`` (of the spherical mask), optionally ``symmetry`` (C4, D2
+            ..., main axis z).
         parameters: Of the search; defaults as the schema has them.
         contrast: ``dark`` or ``bright`` particles, for tomograms without optics.
         name: Given to the tomogram in the picks.
@@ -170,9 +176,14 @@ def _template(name: str, density: xr.DataArray) -> NamedTemplate:
     values = density.to_numpy().astype(np.float32)
     voxel, radius = (float(density.attrs[key]) for key in ("voxel_size_angstrom", "radius_angstrom"))
     source = TemplateSource(
-        template_id=name, density=ArraySource(values), voxel_size_angstrom=voxel, radius_angstrom=radius
+        template_id=name,
+        density=ArraySource(values),
+        voxel_size_angstrom=voxel,
+        radius_angstrom=radius,
+        symmetry=str(density.attrs.get("symmetry", "C1")),
     )
-    return NamedTemplate(source=source, token=token({"name": name, "voxel": voxel, "radius": radius}))
+    content = hashlib.sha256(values.tobytes()).hexdigest()
+    return NamedTemplate(source=source, token=token({"density": content, "voxel": voxel, "radius": radius}))
 
 
 def _client() -> Client | None:

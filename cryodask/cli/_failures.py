@@ -17,8 +17,6 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGPIPE, what a shell shows for any program whose reader went away."""
 
-ISSUES = "https://cryodask.readthedocs.io"
-
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Exit code and message (without the leading "error: ") for an exception that ended a command."""
@@ -34,7 +32,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     kind, text = type(error).__name__, " ".join(str(error).split())
     return INTERNAL_ERROR, (
         f"internal error: {kind}: {text}\n"
-        f"This is a fault of cryodask. Run the command again with -vv for the full traceback and report it ({ISSUES})."
+        f"This is a fault of cryodask. Run the command again with -vv for the full traceback, and report it with that."
     )
 
 

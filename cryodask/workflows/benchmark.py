@@ -37,7 +37,6 @@ class BenchmarkJob:
     parameters: RunParameters
     seed: int
     command: str = ""
-    preset: str | None = None
 
     def simulation(self) -> SimulateJob:
         """Its first stage."""
@@ -75,7 +74,6 @@ def benchmark(
     write_json(folder / EVALUATION, evaluations)
     record = {
         "command": job.command,
-        "preset": job.preset,
         "seed": job.seed,
         "parameters": to_dict(job.parameters),
         "structures": [

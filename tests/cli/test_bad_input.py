@@ -259,7 +259,11 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     ),
     "picks into a file": (("match", "{data}", "-o", "{bad}/file", *COARSE), 3, ("bad0/file", "in the way")),
     "picks below a file": (("match", "{data}", "-o", "{bad}/file/x", *COARSE), 3, ("file/x", "in the way")),
-    "picks into another data set": (("match", "{data}", "-o", "other.zarr", *COARSE), 2, ("names a data set", "a folder for")),
+    "picks into another data set": (
+        ("match", "{data}", "-o", "other.zarr", *COARSE),
+        2,
+        ("names a data set", "a folder for"),
+    ),
     "benchmark into a data set": (("benchmark", "-o", "{data}", *TINY), 2, ("names a data set",)),
     "benchmark into a file": (("benchmark", "-o", "{bad}/file", *TINY), 3, ("bad0/file", "in the way")),
     "JSON into no folder": (
