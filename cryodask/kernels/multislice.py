@@ -17,6 +17,7 @@ import numpy as np
 from cryodask.backend import Array, as_device_array, device_of, fast_path, namespace
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels import fourier
+from cryodask.kernels.fast import multislice as fast
 from cryodask.kernels.optics import interaction_constant, wavelength_angstrom
 
 
@@ -89,6 +90,8 @@ def propagate_slices(
     count, ny, nx = electrostatic.shape
     phase_per_volt = interaction_constant(voltage_kv) * slice_thickness_angstrom
     free_space = propagator((ny, nx), pixel_size_angstrom, slice_thickness_angstrom, voltage_kv, electrostatic)
+    if fast_path(electrostatic) == "numba":
+        return fast.propagate(electrostatic, absorption, phase_per_volt, free_space)
     dtype = xp.complex64 if electrostatic.dtype == xp.float32 else xp.complex128
     wave = xp.ones((ny, nx), dtype=dtype, device=device_of(electrostatic))
     for index in range(count):
@@ -128,18 +131,9 @@ def _transmission(electrostatic: Array, absorption: Array | None, phase_per_volt
     """exp(i sigma d (V_el + i V_ab)) of one slice."""
     xp = namespace(electrostatic)
     phase = electrostatic * phase_per_volt
-    decay = None if absorption is None else xp.exp(absorption * -phase_per_volt)
-    if fast_path(electrostatic) == "numba":
-        # sine and cosine written straight into the two halves: a third of the time of a complex exponential
-        transmission = np.empty(phase.shape, fourier.complex_dtype(phase))
-        np.cos(phase, out=transmission.real)
-        np.sin(phase, out=transmission.imag)
-    else:
-        dtype = xp.complex64 if phase.dtype == xp.float32 else xp.complex128
-        transmission = xp.exp(1j * xp.astype(phase, dtype))
-    if decay is not None:
-        transmission *= decay
-    return transmission
+    dtype = xp.complex64 if phase.dtype == xp.float32 else xp.complex128
+    transmission = xp.exp(1j * xp.astype(phase, dtype))
+    return transmission if absorption is None else transmission * xp.exp(absorption * -phase_per_volt)
 
 
 def _require_positive(**lengths: float) -> None:
