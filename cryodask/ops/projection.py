@@ -18,8 +18,11 @@ from cryodask.params.schema import SimulationParameters
 
 Image = npt.NDArray[np.float32]
 
-SLAB_VOXELS = 64
-"""Rows along y that are turned at once: the weights of a slab are worked out once for all its rows."""
+SLAB_VOXELS = 128
+"""Rows along y that are turned at once: the weights of a slab are worked out once for all its rows.
+
+Measured against scipy at 180 x 512 voxels: 64 rows 102 to 118 times faster, 128 rows 135 to 147, 256 rows 166 to 178,
+at twice the memory each."""
 
 
 @dataclass(frozen=True, kw_only=True)
