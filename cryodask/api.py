@@ -21,7 +21,7 @@ from cryodask.errors import DataError
 from cryodask.io.store import Store
 from cryodask.io.structures import load_structure_set
 from cryodask.model.evaluation import Truth
-from cryodask.model.images import TiltSeries, Tomogram
+from cryodask.model.images import TiltSeries, Tomogram, image_to_use
 from cryodask.model.particles import Particles
 from cryodask.model.progress import NullProgress
 from cryodask.model.source import ArraySource
@@ -88,6 +88,7 @@ def reconstruct(
     Raises DataError for a dataset that is no tilt series.
     """
     chosen = parameters or ReconstructionParameters()
+    image = image_to_use(tilt_series, image)
     series = TiltSeries.parse(tilt_series, image)
     geometry = reconstruction_ops.ReconstructionGeometry.plan(
         series.image_shape,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.Choice(["counts", "noise_free"]),
     default="counts",
     show_default=True,
-    help="Images to use; noise_free makes what signal-to-noise ratios are measured against.",
+    help="Images to use, ring-scaled where the series is; noise_free makes what signal-to-noise ratios compare with.",
 )
 @click.option("--bin", "binning", type=click.IntRange(min=1), help="Pixels of an image in one voxel, along each axis.")
 @click.option("--filter", "window", metavar="NAME", help="ram-lak, shepp-logan, hamming or hann.")

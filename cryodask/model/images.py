@@ -26,6 +26,14 @@ OPTICS = (
 
 _LEAST_OPTICS = OPTICS[:3]
 
+_SCALED = {"counts": "scaled", "noise_free": "scaled_noise_free"}
+
+
+def image_to_use(dataset: xr.Dataset, image: str) -> str:
+    """Variable that stands for ``image`` in further processing: its ring-scaled version where the series has one."""
+    scaled = _SCALED.get(image, image)
+    return scaled if scaled in dataset.variables else image
+
 
 def _require(dataset: xr.Dataset, kind: str, dims: dict[str, tuple[str, ...]], attrs: tuple[str, ...]) -> None:
     """Raise DataError unless every variable of ``dims`` is there with these dimensions, and every attribute."""

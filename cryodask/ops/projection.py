@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from cryodask.kernels.detector import detect, expected_signal
 from cryodask.kernels.fourier import fourier_shift
 from cryodask.kernels.imaging import image_intensity
 from cryodask.kernels.multislice import propagate_slices
+from cryodask.kernels.ring_scaling import ring_gains, scale_rings
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, rotate_slab, slab_height_voxels
 from cryodask.model.source import BlockSource
 from cryodask.params.schema import SimulationParameters
@@ -36,14 +38,29 @@ class TiltSettings:
     shift_x_angstrom: float
     seed: tuple[int, tuple[int, ...]]
     """Entropy and spawn key of the SeedSequence of this tilt's counts."""
+    damage_snr: float | None = None
+    """Signal-to-noise ratio of the beam damage's noise; None adds none."""
+    damage_seed: tuple[int, tuple[int, ...]] = (0, ())
+    """As ``seed``, for that noise."""
 
 
 @dataclass(frozen=True, eq=False)
 class TiltImages:
-    """A simulated image, as electrons per pixel."""
+    """A simulated image, as electrons per pixel; the last two where rings are scaled."""
 
     noise_free: Image
     counts: Image
+    scaled: Image | None = None
+    scaled_noise_free: Image | None = None
+
+
+def simulated_images(parameters: SimulationParameters) -> dict[str, str]:
+    """Fields of ``TiltImages`` that ``simulate_tilt`` fills with these parameters, and what each is."""
+    images = {"counts": "recorded image", "noise_free": "expectation of counts"}
+    if parameters.detector.ring_scaling != "none":
+        images["scaled"] = "counts, with the amplitudes of each ring of the spectrum scaled to a profile"
+        images["scaled_noise_free"] = "noise_free, scaled by the same factors"
+    return images
 
 
 def simulate_tilt(
@@ -87,17 +104,16 @@ def simulate_tilt(
         focal_distance_mm=optics.focal_distance_mm,
     )
     moved = fourier_shift(intensity, tilt.shift_y_angstrom / pixel, tilt.shift_x_angstrom / pixel)
-    entropy, spawn_key = tilt.seed
-    generator = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=spawn_key))
     camera = parameters.detector.camera
     oversampling = parameters.detector.oversampling
+    damaged = moved if tilt.damage_snr is None else _with_damage(moved, tilt.damage_snr, _generator(tilt.damage_seed))
     counts = detect(
-        moved,
+        damaged,
         dose_e_per_a2=tilt.dose_e_per_a2,
         pixel_size_angstrom=pixel,
         camera=camera,
         oversampling=oversampling,
-        generator=generator,
+        generator=_generator(tilt.seed),
     )
     noise_free = expected_signal(
         moved,
@@ -106,7 +122,31 @@ def simulate_tilt(
         camera=camera,
         oversampling=oversampling,
     )
-    return TiltImages(noise_free.astype(np.float32), counts.astype(np.float32))
+    images = TiltImages(noise_free.astype(np.float32), counts.astype(np.float32))
+    if parameters.detector.ring_scaling == "none":
+        return images
+    gains = ring_gains(images.counts, pixel)
+    return TiltImages(
+        images.noise_free,
+        images.counts,
+        scaled=scale_rings(images.counts, gains, pixel),
+        scaled_noise_free=scale_rings(images.noise_free, gains, pixel),
+    )
+
+
+def _generator(seed: tuple[int, tuple[int, ...]]) -> np.random.Generator:
+    entropy, spawn_key = seed
+    return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=spawn_key))
+
+
+def _with_damage(
+    intensity: npt.NDArray[Any], signal_to_noise: float, generator: np.random.Generator
+) -> npt.NDArray[Any]:
+    """White Gaussian noise whose variance is the image's divided by the ratio: structure lost to radiation."""
+    sigma = float(intensity.std(dtype=np.float64)) / np.sqrt(signal_to_noise)
+    noise = generator.standard_normal(intensity.shape) * sigma
+    damaged: npt.NDArray[Any] = intensity + noise.astype(intensity.dtype)
+    return damaged
 
 
 def _rotated_slices(source: BlockSource, tilt_deg: float, slice_voxels: int) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ from cryodask.kernels.slab_rotation import PADDING_VOXELS
 from cryodask.model.images import TiltSeries
 from cryodask.model.structure import Structure
 from cryodask.ops import matching, reconstruction, sample
-from cryodask.ops.projection import simulate_tilt_bytes
+from cryodask.ops.projection import simulate_tilt_bytes, simulated_images
 from cryodask.ops.templates import fine_template_bytes
 from cryodask.params.schema import RunParameters
 from cryodask.workflows import layout
@@ -76,7 +76,7 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
         StagePlan(
             stage="tilt series",
             tasks=models * tilts,
-            bytes_written=models * tilts * 2 * 4 * ny * nx,
+            bytes_written=models * tilts * len(simulated_images(parameters.simulation)) * 4 * ny * nx,
             task_bytes=simulate_tilt_bytes(parameters.simulation),
         ),
     ]

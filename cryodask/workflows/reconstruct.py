@@ -11,7 +11,7 @@ from distributed import Client
 from cryodask.io.ome import ome_multiscales
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
-from cryodask.model.images import OPTICS, TiltSeries
+from cryodask.model.images import OPTICS, TiltSeries, image_to_use
 from cryodask.model.progress import Progress
 from cryodask.ops import reconstruction as ops
 from cryodask.params.loader import to_dict
@@ -30,7 +30,7 @@ class ReconstructJob:
 
     parameters: ReconstructionParameters
     image: str = "counts"
-    """Variable of the tilt series: ``counts`` or ``noise_free``."""
+    """Variable of the tilt series: ``counts`` or ``noise_free``, each ring-scaled where the series has it so."""
 
     @property
     def variant(self) -> str:
@@ -66,12 +66,14 @@ def _reconstruct_model(
     overwrite: bool,
 ) -> None:
     source_group = layout.tilt_series_group(name)
-    series = TiltSeries.parse(data.open(source_group), job.image)
+    dataset = data.open(source_group)
+    image = image_to_use(dataset, job.image)
+    series = TiltSeries.parse(dataset, image)
     geometry = geometry_of(series, job)
     group = layout.tomogram_group(name, job.variant)
     record = {
         "tilt_series": data.token(source_group),
-        "image": job.image,
+        "image": image,
         "reconstruction": to_dict(job.parameters),
         "oversampling": ops.OVERSAMPLING,
         "schema_version": SCHEMA_VERSION,
@@ -97,7 +99,7 @@ def _reconstruct_model(
         blocks=len(slabs),
     )
     pending = output.prepare(group, spec, overwrite=overwrite)
-    images = data.source(source_group, job.image)
+    images = data.source(source_group, image)
     made = ops.slab_tasks(series, images, geometry, job.parameters, pending)
     tasks = [
         delayed(_write_slab, pure=False)(output, group, block, slabs[block][0], slab)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 from dask.delayed import Delayed, delayed
@@ -18,7 +17,7 @@ from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
 from cryodask.model.structure import Structure
 from cryodask.ops import sample as sample_ops
-from cryodask.ops.projection import TiltSettings, simulate_tilt
+from cryodask.ops.projection import TiltImages, TiltSettings, simulate_tilt, simulated_images
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import SimulationParameters
 from cryodask.params.tokens import token
@@ -26,7 +25,7 @@ from cryodask.workflows import layout
 from cryodask.workflows.densities import density_token, make_densities
 from cryodask.workflows.execution import execute
 
-_SAMPLE, _SETTINGS, _COUNTS = range(3)
+_SAMPLE, _SETTINGS, _COUNTS, _DAMAGE = range(4)
 """First element of each random stream's spawn key (then model, then index)."""
 
 
@@ -62,13 +61,10 @@ def _refuse_what_is_not_simulated(parameters: SimulationParameters) -> None:
     wanted = {
         "sample.gold_count": parameters.sample.gold_count[1] > 0,
         "sample.vesicle_count": parameters.sample.vesicle_count[1] > 0,
-        "detector.beam_damage_snr": parameters.detector.beam_damage_snr is not None,
-        "detector.ring_scaling": parameters.detector.ring_scaling != "none",
     }
     asked = [name for name, value in wanted.items() if value]
     if asked:
-        off = {"sample.gold_count": "[0,0]", "sample.vesicle_count": "[0,0]", "detector.beam_damage_snr": "null"}
-        remedy = " ".join(f"--set simulation.{name}={off.get(name, 'none')}" for name in asked)
+        remedy = " ".join(f"--set simulation.{name}=[0,0]" for name in asked)
         raise ConfigError(f"this version does not simulate {', '.join(asked)} yet: switch it off with {remedy}")
 
 
@@ -241,6 +237,9 @@ class _Model:
         dose = float(generator.uniform(*acquisition.total_dose_e_per_a2)) / acquisition.tilt_count
         sigma = float(generator.uniform(*acquisition.shift_sigma_angstrom))
         shifts = generator.normal(0.0, 1.0, (acquisition.tilt_count, 2)) * sigma
+        damage = parameters.detector.beam_damage_snr
+        # A stream of its own, so that switching it on or off moves no other draw.
+        damage_snr = None if damage is None else float(self._generator(_DAMAGE).uniform(*damage))
         angles = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.tilt_count)
         return [
             TiltSettings(
@@ -250,6 +249,8 @@ class _Model:
                 shift_y_angstrom=float(shift[0]),
                 shift_x_angstrom=float(shift[1]),
                 seed=(self.job.seed, (_COUNTS, self.index, index)),
+                damage_snr=damage_snr,
+                damage_seed=(self.job.seed, (_DAMAGE, self.index, index)),
             )
             for index, (angle, shift) in enumerate(zip(angles, shifts, strict=True))
         ]
@@ -278,7 +279,7 @@ class _Model:
                     chunks=(1, ny, nx),
                     attrs={"units": "electrons per pixel", "long_name": text},
                 )
-                for name, text in (("counts", "recorded image"), ("noise_free", "expectation of counts"))
+                for name, text in simulated_images(parameters).items()
             ),
             coordinates={
                 name: (("tilt",), np.array([getattr(tilt, name) for tilt in tilts]), {"units": unit})
@@ -289,6 +290,7 @@ class _Model:
                 "sample_thickness_angstrom": parameters.sample.box_voxels[0] * parameters.sample.voxel_size_angstrom,
                 **to_dict(parameters.microscope),
                 "defocus_um": tilts[0].defocus_um,
+                **({} if tilts[0].damage_snr is None else {"beam_damage_snr": tilts[0].damage_snr}),
             },
             blocks=len(tilts),
         )
@@ -306,7 +308,9 @@ def _write_slab(store: Store, model: str, block: int, row: int, slab: sample_ops
         store.mark_done(truth, block)
 
 
-def _write_tilt(store: Store, group: str, index: int, images: Any) -> None:  # noqa: ANN401
-    for name in ("counts", "noise_free"):
-        store.write(group, name, (index, 0, 0), getattr(images, name)[None])
+def _write_tilt(store: Store, group: str, index: int, images: TiltImages) -> None:
+    for field in fields(images):
+        image = getattr(images, field.name)
+        if image is not None:
+            store.write(group, field.name, (index, 0, 0), image[None])
     store.mark_done(group, index)
