@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import ConfigError
+from cryodask.kernels.fast.placement import CellList
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,35 +65,22 @@ def place_spheres(
 
 def _fill(radii: Floats, half: Floats, clearance_angstrom: float, generator: np.random.Generator) -> tuple[Floats, int]:
     """Centres, and how many particles found a place before one did not."""
-    centres = np.zeros((len(radii), 3))
-    placed: list[int] = []
-    for particle in np.argsort(-radii, kind="stable"):
-        place = _free_place(radii, centres, placed, int(particle), half, clearance_angstrom, generator)
+    placed = CellList(radii, half, clearance_angstrom)
+    for count, particle in enumerate(np.argsort(-radii, kind="stable")):
+        place = _free_place(placed, float(radii[particle]), generator)
         if place is None:
-            break
-        centres[particle] = place
-        placed.append(int(particle))
-    return centres, len(placed)
+            return placed.centres, count
+        placed.add(int(particle), place)
+    return placed.centres, len(radii)
 
 
-def _free_place(
-    radii: Floats,
-    centres: Floats,
-    placed: list[int],
-    particle: int,
-    half: Floats,
-    clearance_angstrom: float,
-    generator: np.random.Generator,
-) -> Floats | None:
+def _free_place(placed: CellList, radius: float, generator: np.random.Generator) -> Floats | None:
     """First of the random positions that is clear of all placed spheres, or None."""
-    room = half - radii[particle]
-    others = centres[placed]
-    least = radii[placed] + radii[particle] + clearance_angstrom
+    room = placed.half - radius
     for _ in range(0, ATTEMPTS_PER_PARTICLE, _DRAWS_AT_ONCE):
         draws = generator.uniform(-1.0, 1.0, size=(_DRAWS_AT_ONCE, 3)) * room
-        squared = ((draws[:, None, :] - others[None, :, :]) ** 2).sum(axis=2)
-        free = np.flatnonzero((squared >= least**2).all(axis=1))
-        if free.size:
-            place: Floats = draws[free[0]]
+        free = placed.first_free(draws, radius)
+        if free >= 0:
+            place: Floats = draws[free]
             return place
     return None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.spatial.distance import pdist
 
@@ -51,3 +55,36 @@ def test_too_many_particles_say_how_many_fit() -> None:
 def test_particle_larger_than_box_is_named() -> None:
     with pytest.raises(ConfigError, match="radius 300 angstrom does not fit"):
         place_spheres(np.array([300.0]), box_angstrom=BOX, clearance_angstrom=5.0, generator=np.random.default_rng(0))
+
+
+def naive_places(radii: npt.NDArray[np.float64], clearance: float, generator: np.random.Generator) -> list[list[float]]:
+    """Sequential addition, largest first, every position compared with every sphere; 64 positions drawn at a time."""
+    half = np.array(BOX) / 2
+    centres: dict[int, npt.NDArray[np.float64]] = {}
+    for particle in np.argsort(-radii, kind="stable"):
+        while particle not in centres:
+            for draw in generator.uniform(-1.0, 1.0, size=(64, 3)) * (half - radii[particle]):
+                gaps = [math.dist(draw, c) - radii[other] - radii[particle] for other, c in centres.items()]
+                if all(gap >= clearance for gap in gaps):
+                    centres[int(particle)] = draw
+                    break
+    return [list(centres[index]) for index in range(len(radii))]
+
+
+@pytest.mark.parametrize("clearance", [0.0, 40.0])
+def test_cells_leave_no_neighbour_out(clearance: float) -> None:
+    radii = np.random.default_rng(4).uniform(10, 90, 60)
+    found = place_spheres(
+        radii, box_angstrom=BOX, clearance_angstrom=clearance, generator=np.random.default_rng(5)
+    ).tolist()
+    assert found == naive_places(radii, clearance, np.random.default_rng(5))
+
+
+def test_the_benchmarks_most_particles_take_less_than_a_second() -> None:
+    radii = np.random.default_rng(0).choice([39.0, 45, 51, 71, 74, 76, 87, 89, 111, 120, 160, 175], 3000)
+    options = {"box_angstrom": (1800.0, 5120.0, 5120.0), "clearance_angstrom": 5.0}
+    place_spheres(radii[:10], **options, generator=np.random.default_rng(0))  # type: ignore[arg-type]
+    start = time.process_time()
+    centres = place_spheres(radii, **options, generator=np.random.default_rng(1))  # type: ignore[arg-type]
+    assert time.process_time() - start < 1.0
+    assert len(centres) == 3000
