@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.stats
 from scipy.spatial.transform import Rotation
 
 from cryodask.errors import ConfigError
@@ -86,6 +87,21 @@ def test_uniform_rotations_have_the_moments_of_the_invariant_measure() -> None:
     expected = (turned - np.sin(turned)) / np.pi
     assert np.abs(expected - np.arange(turned.size) / turned.size).max() < 0.01
     assert np.array_equal(angles, uniform_rotations(40_000, np.random.default_rng(5)))
+
+
+def test_angles_of_uniform_rotations_pass_kolmogorov_and_smirnov() -> None:
+    """On SO(3) the rotation angle has the distribution (w - sin w) / pi, and every axis of the body is isotropic."""
+    matrices = np.asarray(matrix_from_zxz_deg(uniform_rotations(4000, np.random.default_rng(12))))
+    angle = np.arccos(np.clip((np.trace(matrices, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    assert scipy.stats.kstest(angle, lambda w: (w - np.sin(w)) / np.pi).pvalue > 0.01
+    for axis in range(3):
+        assert scipy.stats.kstest(matrices[:, 2, axis], scipy.stats.uniform(-1, 2).cdf).pvalue > 0.01
+    # The same test sees what the released data set did: the arc cosine on the first angle instead of the middle one.
+    generator = np.random.default_rng(12)
+    z1 = np.degrees(np.arccos(generator.uniform(-1, 1, 4000)))
+    wrong = np.stack([z1, generator.uniform(0, 180, 4000), generator.uniform(0, 360, 4000)], axis=1)
+    tilted = np.asarray(matrix_from_zxz_deg(wrong))
+    assert scipy.stats.kstest(tilted[:, 2, 2], scipy.stats.uniform(-1, 2).cdf).pvalue < 1e-6
 
 
 def test_zxz_matrix_is_the_documented_product() -> None:
