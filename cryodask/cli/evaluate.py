@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--mode",
-    type=click.Choice(["strict", "shrec21"]),
+    type=click.Choice(["strict", "shrec21", "czii"]),
     default="strict",
     show_default=True,
-    help="strict matches one to one within a distance; shrec21 counts as the benchmark of 2021 did.",
+    help="strict matches one to one within a distance; shrec21 counts as the benchmark of 2021 did, czii as the "
+    "challenge of 2024.",
 )
 @click.option("--json", "json_file", type=OutputFile(), help="Write the numbers here.")
 @cluster_options
@@ -64,6 +65,7 @@ def summary(result: dict[str, Any]) -> str:
         f"              {ratios}  (truth against itself: F1 {number(ceiling['F1'])})",
         f"classes       macro F1 {number(result['classification']['macro_f1'])}",
         *(f"  {name:<16} F1 {number(value)}" for name, value in result["classification"]["f1"].items()),
+        *([f"F4 score      {number(result['f_beta']['score'])}"] if "f_beta" in result else []),
         *(f"note: {note}" for note in result["notes"]),
     ]
     return "\n".join(lines)

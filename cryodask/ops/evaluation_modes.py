@@ -20,6 +20,7 @@ from cryodask.kernels.scoring import (
     extents,
     nearest_voxels,
 )
+from cryodask.kernels.scoring_czii import score_czii
 from cryodask.kernels.scoring_shrec21 import first_picks, score_shrec21
 from cryodask.kernels.scoring_strict import score_strict
 from cryodask.model.evaluation import Truth
@@ -104,9 +105,33 @@ def _strict(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Counts:
     )
 
 
+def _czii(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Counts:
+    truth = scene.truth
+    position = picks.voxels(truth.shape, truth.voxel_size_angstrom)
+    _, outside = nearest_voxels(position, truth.shape)
+    unknown = sorted({str(truth.labels[own]) for own, r in zip(scene.label, scene.radius_voxel, strict=True) if not r})
+    if unknown and scene.occupancy is None:
+        raise DataError(
+            f"truth of {truth.name!r} does not tell the radius of {', '.join(unknown)}, which mode czii needs; give it "
+            "an occupancy mask, or use mode strict"
+        )
+    return score_czii(
+        scene.voxel,
+        scene.label,
+        scene.radius_voxel,
+        position,
+        truth.label_of(picks.class_id),
+        picks.score,
+        n_labels=len(truth.labels),
+        excluded=excluded,
+        picks_outside=int(outside.sum()),
+    )
+
+
 MODES: Mapping[str, tuple[Scorer, tuple[str, ...]]] = {
     "shrec21": (_shrec21, ("4V94", "vesicle")),
     "strict": (_strict, ("vesicle",)),
+    "czii": (_czii, ("vesicle",)),
 }
 """How each mode scores one tomogram, and the classes it does not evaluate unless told otherwise."""
 

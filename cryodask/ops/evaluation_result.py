@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryodask.kernels.scoring import DISTANCE_UNITS_PER_VOXEL, Counts
+from cryodask.kernels.scoring_czii import BETA, class_scores
 from cryodask.kernels.scoring_ratios import GROUPS, f1_scores, group_means, localization_ratios, mean, ratio
 from cryodask.model.evaluation import NON_PROTEIN_CLASSES
 from cryodask.ops.evaluation import EvaluationCounts
@@ -20,7 +21,8 @@ def finalise(
     voxels), recall, precision, miss_rate, F1; ``classification`` with ``f1`` of each evaluated class, ``macro_f1``
     (mean over the proteins present in the truth), ``confusion`` (rows true, columns picked, both as ``labels``) and
     ``groups`` (mean F1 of the small, medium and large proteins; None without ``molecular_weight_kda``); ``ceiling``,
-    the localization and macro_f1 of the truth evaluated against itself; and ``notes``, sentences for the reader.
+    the localization and macro_f1 of the truth evaluated against itself; and ``notes``, sentences for the reader. Mode
+    ``czii`` adds ``f_beta``: ``beta``, the value of each ``class``, and their mean ``score``.
     """
     f1 = _class_f1(counts, counts.picks)
     proteins = _proteins(counts, f1)
@@ -41,8 +43,15 @@ def finalise(
             "localization": _localization(counts.ceiling),
             "macro_f1": mean(_proteins(counts, _class_f1(counts, counts.ceiling)).values()),
         },
+        **({"f_beta": _f_beta(counts)} if counts.mode == "czii" else {}),
         "notes": [*notes, *_notes(counts)],
     }
+
+
+def _f_beta(counts: EvaluationCounts) -> dict[str, Any]:
+    values = dict(zip(counts.labels[1:], class_scores(counts.picks)[1:], strict=True))
+    evaluated = {name: value for name, value in values.items() if name not in counts.excluded}
+    return {"beta": BETA, "class": evaluated, "score": mean(_proteins(counts, evaluated).values())}
 
 
 def _localization(counts: Counts) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_match_takes_templates_from_the_built_in_set_or_a_data_set(
 LOCALIZATION = {"RR", "TP", "FP", "FN", "MH", "AD", "recall", "precision", "miss_rate", "F1"}
 
 
-@pytest.mark.parametrize("mode", ["strict", "shrec21"])
+@pytest.mark.parametrize("mode", ["strict", "shrec21", "czii"])
 def test_evaluate_writes_the_numbers_it_prints(call: Call, example: Example, mode: str, tmp_path: Path) -> None:
     file = tmp_path / "evaluation.json"
     done = call("evaluate", example.picks, "--truth", example.data, "--mode", mode, "--json", file, *SYNC)

@@ -129,7 +129,7 @@ def test_truth_against_itself_in_shrec21_misses_the_vesicles_that_recall_counts(
     assert confusion[[1, 5]].sum() == 0
 
 
-@pytest.mark.parametrize("mode", ["shrec21", "strict"])
+@pytest.mark.parametrize("mode", ["shrec21", "strict", "czii"])
 def test_no_picks(mode: str) -> None:
     result = evaluate(make_truth(), NOTHING, mode)
     own = result["localization"]
@@ -141,7 +141,7 @@ def test_no_picks(mode: str) -> None:
     assert "no picks were submitted" in result["notes"]
 
 
-@pytest.mark.parametrize("mode", ["shrec21", "strict"])
+@pytest.mark.parametrize("mode", ["shrec21", "strict", "czii"])
 def test_neither_picks_nor_truth(mode: str) -> None:
     truth = replace(make_truth(), particles=NOTHING, occupancy=np.zeros(SHAPE, dtype=np.int32))
     result = evaluate(truth, NOTHING, mode)
@@ -153,11 +153,12 @@ def test_neither_picks_nor_truth(mode: str) -> None:
     assert result["classification"]["groups"] == {"small": None, "medium": None, "large": None}
 
 
-@pytest.mark.parametrize("mode", ["shrec21", "strict"])
+@pytest.mark.parametrize("mode", ["shrec21", "strict", "czii"])
 def test_the_result_has_the_agreed_keys_and_goes_to_json(mode: str) -> None:
     truth = make_truth()
     result = json.loads(json.dumps(evaluate(truth, make_picks(truth), mode), allow_nan=False))
-    assert list(result) == ["mode", "n_tomograms", "localization", "classification", "ceiling", "notes"]
+    own = ["f_beta"] * (mode == "czii")
+    assert list(result) == ["mode", "n_tomograms", "localization", "classification", "ceiling", *own, "notes"]
     keys = ["RR", "TP", "FP", "FN", "MH", "AD", "recall", "precision", "miss_rate", "F1"]
     assert list(result["localization"]) == list(result["ceiling"]["localization"]) == keys
     assert list(result["classification"]) == ["f1", "macro_f1", "confusion", "labels", "groups"]
@@ -227,7 +228,7 @@ def test_strict_needs_no_mask_and_shrec21_does() -> None:
         count_tomogram(bare, truth.particles, mode="shrec21")
 
 
-@pytest.mark.parametrize("mode", ["shrec21", "strict"])
+@pytest.mark.parametrize("mode", ["shrec21", "strict", "czii"])
 def test_a_truth_in_another_frame_is_refused(mode: str) -> None:
     truth = make_truth()
     assert isinstance(truth.occupancy, np.ndarray)
@@ -259,11 +260,13 @@ def test_modes_and_exclusions_are_checked() -> None:
 
 
 PAIRS = [(truth, make_picks(truth, seed)) for seed in range(7) for truth in [make_truth(f"model_{seed}", seed)]]
-PARTS = {mode: [count_tomogram(*pair, mode=mode) for pair in PAIRS] for mode in ("shrec21", "strict")}
+PARTS = {mode: [count_tomogram(*pair, mode=mode) for pair in PAIRS] for mode in ("shrec21", "strict", "czii")}
 WHOLE = {mode: merge_all(parts) for mode, parts in PARTS.items()}
 
 
-@given(st.sampled_from(["shrec21", "strict"]), st.permutations(range(7)), st.lists(st.integers(0, 6), max_size=4))
+@given(
+    st.sampled_from(["shrec21", "strict", "czii"]), st.permutations(range(7)), st.lists(st.integers(0, 6), max_size=4)
+)
 @settings(deadline=None, max_examples=40)
 def test_no_split_and_no_order_changes_a_bit(mode: str, order: list[int], cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), 7]
@@ -274,7 +277,7 @@ def test_no_split_and_no_order_changes_a_bit(mode: str, order: list[int], cuts: 
     assert finalise(merged) == finalise(WHOLE[mode])
 
 
-@pytest.mark.parametrize("mode", ["shrec21", "strict"])
+@pytest.mark.parametrize("mode", ["shrec21", "strict", "czii"])
 def test_the_graph_equals_the_loop_and_computes_nothing_while_building(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,3 +339,12 @@ def test_a_truth_that_contradicts_itself_is_refused() -> None:
         replace(truth, shape=(0, 4, 4))
     with pytest.raises(DataError, match="lists 31 particles"):
         count_tomogram(replace(truth, particles=truth.particles.take(np.arange(31))), NOTHING)
+
+
+def test_czii_gives_the_mean_f4_of_the_proteins_and_needs_to_know_radii() -> None:
+    truth = make_truth()
+    perfect = evaluate(truth, truth.particles, "czii")["f_beta"]
+    assert (perfect["beta"], perfect["score"]) == (4.0, 1.0)
+    assert "vesicle" not in perfect["class"]
+    with pytest.raises(DataError, match="does not tell the radius of"):
+        evaluate(replace(truth, occupancy=None, radius_angstrom={}), NOTHING, "czii")
