@@ -24,6 +24,7 @@ def place_spheres(
     box_angstrom: tuple[float, float, float],
     clearance_angstrom: float,
     generator: np.random.Generator,
+    obstacles: tuple[Floats, Floats] | None = None,
 ) -> Floats:
     """Centres of spheres that lie within the box and keep a gap between each other.
 
@@ -34,6 +35,7 @@ def place_spheres(
         box_angstrom: Extent (z, y, x) of the box; its centre is the origin.
         clearance_angstrom: Least gap between two spheres.
         generator: Source of the random positions.
+        obstacles: (m, 3) centres and (m,) radii of spheres that are there already.
 
     Returns:
         (n, 3) centres as (z, y, x), in the order of ``radii_angstrom``.
@@ -49,9 +51,10 @@ def place_spheres(
             f"a particle of radius {radii.max():.0f} angstrom does not fit a box of "
             f"{' x '.join(f'{2 * h:.0f}' for h in half)} angstrom: enlarge sample.box_voxels or leave its class out"
         )
+    blocked = (np.zeros((0, 3)), np.zeros(0)) if obstacles is None else obstacles
     most = 0
     for _ in range(RESTARTS):
-        centres, placed = _fill(radii, half, clearance_angstrom, generator)
+        centres, placed = _fill(radii, half, clearance_angstrom, generator, blocked)
         if placed == len(radii):
             return centres
         most = max(most, placed)
@@ -62,12 +65,20 @@ def place_spheres(
     )
 
 
-def _fill(radii: Floats, half: Floats, clearance_angstrom: float, generator: np.random.Generator) -> tuple[Floats, int]:
+def _fill(
+    radii: Floats,
+    half: Floats,
+    clearance_angstrom: float,
+    generator: np.random.Generator,
+    obstacles: tuple[Floats, Floats],
+) -> tuple[Floats, int]:
     """Centres, and how many particles found a place before one did not."""
     centres = np.zeros((len(radii), 3))
     placed: list[int] = []
     for particle in np.argsort(-radii, kind="stable"):
-        place = _free_place(radii, centres, placed, int(particle), half, clearance_angstrom, generator)
+        others = np.concatenate([obstacles[0], centres[placed]])
+        least = np.concatenate([obstacles[1], radii[placed]]) + radii[particle] + clearance_angstrom
+        place = _free_place(others, least, half - radii[particle], generator)
         if place is None:
             break
         centres[particle] = place
@@ -75,19 +86,8 @@ def _fill(radii: Floats, half: Floats, clearance_angstrom: float, generator: np.
     return centres, len(placed)
 
 
-def _free_place(
-    radii: Floats,
-    centres: Floats,
-    placed: list[int],
-    particle: int,
-    half: Floats,
-    clearance_angstrom: float,
-    generator: np.random.Generator,
-) -> Floats | None:
+def _free_place(others: Floats, least: Floats, room: Floats, generator: np.random.Generator) -> Floats | None:
     """First of the random positions that is clear of all placed spheres, or None."""
-    room = half - radii[particle]
-    others = centres[placed]
-    least = radii[placed] + radii[particle] + clearance_angstrom
     for _ in range(0, ATTEMPTS_PER_PARTICLE, _DRAWS_AT_ONCE):
         draws = generator.uniform(-1.0, 1.0, size=(_DRAWS_AT_ONCE, 3)) * room
         squared = ((draws[:, None, :] - others[None, :, :]) ** 2).sum(axis=2)
