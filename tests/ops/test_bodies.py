@@ -55,7 +55,8 @@ def test_counts_truth_potential_and_slabs() -> None:
 
 
 def test_without_gold_proteins_are_drawn_as_ever() -> None:
-    one, other = (draw_particles({"balls": 30.0}, SAMPLE, np.random.default_rng(5), "m", *gold) for gold in ((), ([],)))
+    one = draw_particles({"balls": 30.0}, SAMPLE, np.random.default_rng(5), "m")
+    other = draw_particles({"balls": 30.0}, SAMPLE, np.random.default_rng(5), "m", [])
     assert np.array_equal(one.position_angstrom, other.position_angstrom)
     assert draw_gold(SAMPLE, np.random.default_rng(0)) == []
 
