@@ -25,6 +25,7 @@ def place_spheres(
     box_angstrom: tuple[float, float, float],
     clearance_angstrom: float,
     generator: np.random.Generator,
+    obstacles: tuple[Floats, Floats] | None = None,
 ) -> Floats:
     """Centres of spheres that lie within the box and keep a gap between each other.
 
@@ -35,6 +36,7 @@ def place_spheres(
         box_angstrom: Extent (z, y, x) of the box; its centre is the origin.
         clearance_angstrom: Least gap between two spheres.
         generator: Source of the random positions.
+        obstacles: (m, 3) centres and (m,) radii of spheres that are there already.
 
     Returns:
         (n, 3) centres as (z, y, x), in the order of ``radii_angstrom``.
@@ -50,22 +52,29 @@ def place_spheres(
             f"a particle of radius {radii.max():.0f} angstrom does not fit a box of "
             f"{' x '.join(f'{2 * h:.0f}' for h in half)} angstrom: enlarge sample.box_voxels or leave its class out"
         )
+    blocked = (np.zeros((0, 3)), np.zeros(0)) if obstacles is None else obstacles
     most = 0
     for _ in range(RESTARTS):
-        centres, placed = _fill(radii, half, clearance_angstrom, generator)
+        centres, placed = _fill(radii, half, clearance_angstrom, generator, blocked)
         if placed == len(radii):
             return centres
         most = max(most, placed)
     raise ConfigError(
         f"only {most} of {len(radii)} particles fit the box of "
         f"{' x '.join(f'{2 * h / 10:.0f}' for h in half)} nm without overlap: "
-        "lower sample.particle_count or enlarge sample.box_voxels"
+        "lower sample.particle_count (or gold_count), or enlarge sample.box_voxels"
     )
 
 
-def _fill(radii: Floats, half: Floats, clearance_angstrom: float, generator: np.random.Generator) -> tuple[Floats, int]:
+def _fill(
+    radii: Floats,
+    half: Floats,
+    clearance_angstrom: float,
+    generator: np.random.Generator,
+    obstacles: tuple[Floats, Floats],
+) -> tuple[Floats, int]:
     """Centres, and how many particles found a place before one did not."""
-    placed = CellList(radii, half, clearance_angstrom)
+    placed = CellList(radii, half, clearance_angstrom, obstacles)
     for count, particle in enumerate(np.argsort(-radii, kind="stable")):
         place = _free_place(placed, float(radii[particle]), generator)
         if place is None:

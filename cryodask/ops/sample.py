@@ -11,14 +11,16 @@ import numpy.typing as npt
 from cryodask.errors import DataError
 from cryodask.kernels.absorption import absorption_potential_v
 from cryodask.kernels.fourier import irfftn, radius, rfftn
+from cryodask.kernels.gold import GOLD_POTENTIAL_V
 from cryodask.kernels.placement import place_spheres
 from cryodask.kernels.potential import displaced_fraction, electrostatic_potential
 from cryodask.kernels.resample import rotate_volume
 from cryodask.kernels.rotations import matrix_from_zxz_deg, uniform_rotations
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
-from cryodask.model.particles import Particles
+from cryodask.model.particles import Particles, concatenate
 from cryodask.model.source import BlockSource
 from cryodask.model.structure import Structure, StructureInfo
+from cryodask.ops.bodies import FIDUCIAL, GoldBead, bead_fraction
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 
 Volume = npt.NDArray[np.float32]
@@ -133,20 +135,24 @@ def draw_particles(
     sample: SampleParameters,
     generator: np.random.Generator,
     tomogram: str,
+    gold: Sequence[GoldBead] = (),
 ) -> Particles:
-    """Classes drawn uniformly, placed without overlap, turned uniformly over SO(3)."""
+    """Classes drawn uniformly, placed without overlap, turned uniformly over SO(3); then the beads, without angles."""
     low, high = sample.particle_count
     count = int(generator.integers(low, high + 1))
     names = sorted(radii_angstrom)
     classes = [names[index] for index in generator.integers(0, len(names), count)]
     nz, ny, nx = (n * sample.voxel_size_angstrom for n in sample.box_voxels)
+    beads = np.array([bead.centre_angstrom for bead in gold]).reshape(-1, 3)
     centres = place_spheres(
         np.array([radii_angstrom[name] for name in classes]),
         box_angstrom=(nz, ny, nx),
         clearance_angstrom=sample.clearance_angstrom,
         generator=generator,
+        obstacles=(beads, np.array([bead.radius_angstrom for bead in gold])),
     )
-    return Particles.create(classes, centres, tomogram=tomogram, zxz_deg=uniform_rotations(count, generator))
+    proteins = Particles.create(classes, centres, tomogram=tomogram, zxz_deg=uniform_rotations(count, generator))
+    return concatenate([proteins, Particles.create([FIDUCIAL] * len(gold), beads, tomogram=tomogram)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +186,12 @@ def sample_slab(
     rows: tuple[int, int],
     sample: SampleParameters,
     microscope: MicroscopeParameters,
+    gold: Sequence[GoldBead] = (),
 ) -> SampleSlab:
-    """Rows ``rows[0]`` to ``rows[1]`` along y of the grand model and of the truth masks."""
+    """Rows ``rows[0]`` to ``rows[1]`` along y of the grand model and of the truth masks.
+
+    ``gold`` are the beads that the last rows of ``particles`` stand for, in their order.
+    """
     nz, _, nx = sample.box_voxels
     shape = (nz, rows[1] - rows[0], nx)
     electrostatic = np.zeros(shape, np.float32)
@@ -191,9 +201,10 @@ def sample_slab(
     occupancy_mask = np.zeros(truth_shape, np.int32)
     labels = {name: label for label, name in enumerate(sorted(densities), start=1)}
     centres = particles.voxels(sample.box_voxels, sample.voxel_size_angstrom)
-    for index, (name, centre) in enumerate(zip(particles.class_id, centres, strict=True)):
+    proteins = len(particles) - len(gold)
+    for index, (name, centre) in enumerate(zip(particles.class_id[:proteins], centres[:proteins], strict=True)):
         density = densities[name]
-        window = _window(centre, density, sample, rows)
+        window = _window(centre, density.electrostatic_v.shape[0] / 2 * density.voxel_size_angstrom, sample, rows)
         if window is None:
             continue
         matrix = matrix_from_zxz_deg(particles.zxz_deg[index])
@@ -207,6 +218,20 @@ def sample_slab(
         class_mask[truth_here][own] = labels[name]
         occupancy_mask[truth_here][own] = index + 1
     absorption = displaced * np.float32(_absorption_contrast_v(sample, microscope))
+    gold_absorption = absorption_potential_v("gold", microscope.voltage_kv) - ice_absorption_v(sample, microscope)
+    for index, bead in enumerate(gold, start=proteins):
+        window = _window(centres[index], bead.radius_angstrom + bead.edge_angstrom * 4, sample, rows)
+        if window is None:
+            continue
+        here = tuple(slice(a - o, b - o) for (a, b), o in zip(window, (0, rows[0], 0), strict=True))
+        fraction = bead_fraction(bead, list(window), sample)
+        potential = fraction * np.float32(GOLD_POTENTIAL_V)
+        electrostatic[here] += potential
+        absorption[here] += fraction * np.float32(gold_absorption)
+        truth_here = tuple(slice(s.start // TRUTH_BINNING, s.stop // TRUTH_BINNING) for s in here)
+        own = (_block_mean(potential) > MASK_THRESHOLD_V) & (occupancy_mask[truth_here] == 0)
+        class_mask[truth_here][own] = len(labels) + 1
+        occupancy_mask[truth_here][own] = index + 1
     return SampleSlab(
         electrostatic,
         absorption,
@@ -232,10 +257,10 @@ Window = Sequence[tuple[int, int]]
 
 
 def _window(
-    centre: npt.NDArray[np.float64], density: DensitySource, sample: SampleParameters, rows: tuple[int, int]
+    centre: npt.NDArray[np.float64], reach_angstrom: float, sample: SampleParameters, rows: tuple[int, int]
 ) -> Window | None:
     """Voxel ranges (z, y, x) that a particle can reach, aligned to truth voxels, cut to the slab; None if outside."""
-    reach = density.electrostatic_v.shape[0] / 2 * density.voxel_size_angstrom / sample.voxel_size_angstrom
+    reach = reach_angstrom / sample.voxel_size_angstrom
     limits = ((0, sample.box_voxels[0]), rows, (0, sample.box_voxels[2]))
     window = []
     for position, (low, high) in zip(centre, limits, strict=True):

@@ -39,11 +39,15 @@ class SignalSums:
 
 
 def signal_sums(
-    noisy: BlockSource, noise_free: BlockSource, class_mask: BlockSource, rows: tuple[int, int]
+    noisy: BlockSource, noise_free: BlockSource, class_mask: BlockSource, rows: tuple[int, int], *, labels: int = 255
 ) -> SignalSums:
-    """Sums over rows ``rows[0]`` to ``rows[1]`` along y; the three volumes (z, y, x) share one grid."""
+    """Sums over rows ``rows[0]`` to ``rows[1]`` along y; the three volumes (z, y, x) share one grid.
+
+    Voxels of the classes 1 to ``labels`` count: the proteins, which come before the fiducials.
+    """
     region = (slice(None), slice(*rows), slice(None))
-    inside = class_mask.read(region) > 0
+    mask = class_mask.read(region)
+    inside = (mask > 0) & (mask <= labels)
     seen = noisy.read(region)[inside].astype(np.float64)
     noise = seen - noise_free.read(region)[inside]
     return SignalSums(

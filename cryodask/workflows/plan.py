@@ -14,6 +14,7 @@ from cryodask.kernels.slab_rotation import PADDING_VOXELS
 from cryodask.model.images import TiltSeries
 from cryodask.model.structure import Structure
 from cryodask.ops import matching, reconstruction, sample
+from cryodask.ops.bodies import bead_window_bytes
 from cryodask.ops.projection import simulate_tilt_bytes, simulated_images
 from cryodask.ops.templates import fine_template_bytes
 from cryodask.params.schema import RunParameters
@@ -71,7 +72,7 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
             stage="sample",
             tasks=models * -(-ny // sample.SLAB_VOXELS),
             bytes_written=models * (2 * 4 * (nz * ny * nx + padded) + 5 * truth),
-            task_bytes=sample.sample_slab_bytes(box, largest),
+            task_bytes=sample.sample_slab_bytes(box, largest) + bead_window_bytes(parameters.simulation.sample),
         ),
         StagePlan(
             stage="tilt series",

@@ -8,6 +8,7 @@ from dask.delayed import delayed
 from distributed import Client
 
 from cryodask.io.store import Store
+from cryodask.model.evaluation import NON_PROTEIN_CLASSES
 from cryodask.model.progress import Progress
 from cryodask.ops.signal import SignalSums, signal_sums
 from cryodask.workflows import layout
@@ -30,9 +31,11 @@ def _snr(store: Store, model: str, client: Client | None, progress: Progress) ->
     mask = store.source(layout.truth_group(model), "class_mask")
     if not noisy.shape == noise_free.shape == mask.shape:
         return None
+    classes = layout.required(store, layout.truth_group(model), "classes")
+    proteins = sum(name not in NON_PROTEIN_CLASSES for name in classes)
     ny = mask.shape[1]
     tasks = [
-        delayed(signal_sums, pure=False)(noisy, noise_free, mask, (start, min(start + _ROWS, ny)))
+        delayed(signal_sums, pure=False)(noisy, noise_free, mask, (start, min(start + _ROWS, ny)), labels=proteins)
         for start in range(0, ny, _ROWS)
     ]
     parts = execute(tasks, client=client, progress=progress, stage=f"{model} signal-to-noise ratio")

@@ -16,6 +16,7 @@ from cryodask.kernels.slab_rotation import PADDING_VOXELS
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
 from cryodask.model.structure import Structure
+from cryodask.ops import bodies
 from cryodask.ops import sample as sample_ops
 from cryodask.ops.projection import TiltImages, TiltSettings, simulate_tilt, simulated_images
 from cryodask.params.loader import to_dict
@@ -25,7 +26,7 @@ from cryodask.workflows import layout
 from cryodask.workflows.densities import density_token, make_densities
 from cryodask.workflows.execution import execute
 
-_SAMPLE, _SETTINGS, _COUNTS, _DAMAGE = range(4)
+_SAMPLE, _SETTINGS, _COUNTS, _DAMAGE, _GOLD = range(5)
 """First element of each random stream's spawn key (then model, then index)."""
 
 
@@ -48,6 +49,12 @@ class SimulateJob:
         if self.seed < 0:
             raise ConfigError(f"--seed is {self.seed}, must not be negative")
         _refuse_what_is_not_simulated(self.parameters)
+        taken = bodies.FIDUCIAL in {structure.info.class_id for structure in self.structures}
+        if taken and self.parameters.sample.gold_count[1]:
+            raise ConfigError(
+                f"a structure is named {bodies.FIDUCIAL!r}, the class of gold beads: rename it "
+                "or set sample.gold_count=0"
+            )
         step = 2 * sample_ops.TRUTH_BINNING
         if any(n % step for n in self.parameters.sample.box_voxels):
             given = list(self.parameters.sample.box_voxels)
@@ -59,7 +66,6 @@ class SimulateJob:
 def _refuse_what_is_not_simulated(parameters: SimulationParameters) -> None:
     """Say so, rather than leave out silently, where a preset asks for what this version cannot make."""
     wanted = {
-        "sample.gold_count": parameters.sample.gold_count[1] > 0,
         "sample.vesicle_count": parameters.sample.vesicle_count[1] > 0,
     }
     asked = [name for name, value in wanted.items() if value]
@@ -118,18 +124,20 @@ class _Model:
 
     def make_sample(self, client: Client | None, progress: Progress) -> None:
         """Grand model, masks and particle table."""
+        gold = bodies.draw_gold(self.job.parameters.sample, self._generator(_GOLD))
         particles = sample_ops.draw_particles(
             {name: d.radius_angstrom for name, d in self.densities.items()},
             self.job.parameters.sample,
             self._generator(_SAMPLE),
             self.name,
+            gold,
         )
         ny = self.job.parameters.sample.box_voxels[1]
         slabs = [(start, min(start + sample_ops.SLAB_VOXELS, ny)) for start in range(0, ny, sample_ops.SLAB_VOXELS)]
         grand, truth = layout.grand_model_group(self.name), layout.truth_group(self.name)
         pending = set(self.store.prepare(grand, self._grand_model_spec(len(slabs)), overwrite=self.overwrite))
         pending |= set(self.store.prepare(truth, self._truth_spec(len(slabs)), overwrite=self.overwrite))
-        tasks = [self._slab_task(block, slabs[block], particles) for block in sorted(pending)]
+        tasks = [self._slab_task(block, slabs[block], particles, gold) for block in sorted(pending)]
         execute(tasks, client=client, progress=progress, stage=f"{self.name} sample")
         self.store.finish(grand)
         if not self.store.is_complete(truth):
@@ -143,9 +151,11 @@ class _Model:
             )
             self.store.finish(truth)
 
-    def _slab_task(self, block: int, rows: tuple[int, int], particles: Particles) -> Delayed:
+    def _slab_task(
+        self, block: int, rows: tuple[int, int], particles: Particles, gold: Sequence[bodies.GoldBead]
+    ) -> Delayed:
         slab = delayed(sample_ops.sample_slab, pure=False)(
-            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope
+            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope, gold
         )
         task: Delayed = delayed(_write_slab, pure=False)(self.store, self.name, block, rows[0], slab)
         return task
@@ -189,6 +199,7 @@ class _Model:
         binning = sample_ops.TRUTH_BINNING
         nz, ny, nx = (n // binning for n in sample.box_voxels)
         chunks = (nz, sample_ops.SLAB_VOXELS // binning, nx)
+        beads = dict.fromkeys([bodies.FIDUCIAL] if sample.gold_count[1] else [], None)
         return GroupSpec(
             kind=layout.TRUTH_KIND,
             token=self.sample_token,
@@ -199,10 +210,12 @@ class _Model:
             ),
             attrs={
                 "voxel_size_angstrom": sample.voxel_size_angstrom * binning,
-                "classes": sorted(self.densities),
-                "radius_angstrom": {name: d.radius_angstrom for name, d in sorted(self.densities.items())},
-                "mask_radius_angstrom": {s.info.class_id: s.info.mask_radius_angstrom for s in self.job.structures},
-                "molecular_weight_kda": {s.info.class_id: s.info.molecular_weight_kda for s in self.job.structures},
+                "classes": [*sorted(self.densities), *beads],
+                "radius_angstrom": {name: d.radius_angstrom for name, d in sorted(self.densities.items())} | beads,
+                "mask_radius_angstrom": {s.info.class_id: s.info.mask_radius_angstrom for s in self.job.structures}
+                | beads,
+                "molecular_weight_kda": {s.info.class_id: s.info.molecular_weight_kda for s in self.job.structures}
+                | beads,
             },
             blocks=blocks,
         )

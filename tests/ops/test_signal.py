@@ -52,3 +52,13 @@ def test_no_protein_or_no_noise_has_no_ratio() -> None:
     assert signal_sums(ArraySource(NOISY), ArraySource(SIGNAL), empty, (0, 20)).snr() is None
     clean = signal_sums(ArraySource(SIGNAL), ArraySource(SIGNAL), ArraySource(MASK), (0, 20))
     assert clean.snr() is None
+
+
+def test_classes_behind_the_proteins_do_not_count() -> None:
+    labelled = np.where(MASK > 0, 2, 0).astype(np.uint8)
+    labelled[:, :10] //= 2
+    sources = ArraySource(NOISY), ArraySource(SIGNAL), ArraySource(labelled)
+    every = signal_sums(*sources, (0, 20))
+    proteins = signal_sums(*sources, (0, 20), labels=1)
+    assert proteins.count == int((labelled == 1).sum())
+    assert 0 < proteins.count < every.count

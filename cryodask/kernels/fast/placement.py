@@ -18,27 +18,44 @@ class CellList:
     Each cell heads a chain: ``head[cell]`` is the sphere placed last in it, ``after[sphere]`` the one before.
     """
 
-    def __init__(self, radii: Floats, half: Floats, clearance_angstrom: float) -> None:
-        widest = 2 * float(radii.max(initial=0.0)) + clearance_angstrom
-        self.radii, self.half, self.clearance = radii, half, clearance_angstrom
-        self.centres = np.zeros((len(radii), 3))
+    def __init__(
+        self, radii: Floats, half: Floats, clearance_angstrom: float, obstacles: tuple[Floats, Floats]
+    ) -> None:
+        """Of spheres still to be placed, by their (n,) radii, and obstacles (centres (m, 3), radii (m,)) that stay."""
+        count = len(radii)
+        self.radii, self.half, self.clearance = np.concatenate([radii, obstacles[1]]), half, clearance_angstrom
+        self._all_centres = np.zeros((len(self.radii), 3))
+        self.centres = self._all_centres[:count]
+        widest = 2 * float(self.radii.max(initial=0.0)) + clearance_angstrom
         self.width = max(widest, float(half.max()) / 64, 1e-9)
         cells = np.floor(2 * half / self.width).astype(np.int64) + 1
         self.head = np.full(tuple(cells), -1, np.int64)
-        self.after = np.full(len(radii), -1, np.int64)
+        self.after = np.full(len(self.radii), -1, np.int64)
+        for index, centre in enumerate(obstacles[0]):
+            self.add(count + index, centre)
 
     def first_free(self, draws: Floats, radius: float) -> int:
         """Index of the first of the positions (n, 3) where a sphere keeps its distance from all others, or -1."""
         return int(
             _first_free(
-                draws, radius, self.clearance, self.half, self.width, self.head, self.after, self.centres, self.radii
+                draws,
+                radius,
+                self.clearance,
+                self.half,
+                self.width,
+                self.head,
+                self.after,
+                self._all_centres,
+                self.radii,
             )
         )
 
     def add(self, sphere: int, centre: Floats) -> None:
         """Put a sphere, by its number, in its place."""
-        self.centres[sphere] = centre
-        cell = tuple(np.floor((centre + self.half) / self.width).astype(np.int64))
+        self._all_centres[sphere] = centre
+        at = np.floor((centre + self.half) / self.width).astype(np.int64)
+        # An obstacle may lie outside the box: its neighbours are those of the nearest cell, or none.
+        cell = tuple(np.clip(at, 0, np.array(self.head.shape) - 1))
         self.after[sphere] = self.head[cell]
         self.head[cell] = sphere
 
