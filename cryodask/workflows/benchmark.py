@@ -68,6 +68,7 @@ def benchmark(
         reconstruction = ReconstructJob(parameters=job.parameters.reconstruction, image=image)
         reconstruct(store, store, reconstruction, client=client, progress=timed, overwrite=overwrite)
     snr = measure_snr(store, models, client=client, progress=timed)
+    snr_all = measure_snr(store, models, client=client, progress=timed, all_classes=True)
     result = _match(folder, store, job, client, timed, overwrite)
     truths = truths_of_store(store)
     evaluations = {mode: evaluate(truths, result.picks, mode, client=client, progress=timed) for mode in MODES}
@@ -86,6 +87,7 @@ def benchmark(
             for s in job.structures
         ],
         "snr": snr,
+        "snr_all_classes": snr_all,
         "match": result.record,
         "seconds": timed.seconds,
         "planned_memory_bytes_per_worker": planned_bytes,

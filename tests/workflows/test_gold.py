@@ -15,6 +15,8 @@ from cryodask.ops.evaluation import count_tomogram
 from cryodask.ops.evaluation_result import finalise
 from cryodask.workflows import layout
 from cryodask.workflows.evaluate import truths_of_store
+from cryodask.workflows.reconstruct import ReconstructJob, reconstruct
+from cryodask.workflows.signal import measure_snr
 from cryodask.workflows.simulate import SimulateJob, simulate
 from tests.tiny import PARAMETERS, Balls, two_structures
 
@@ -32,6 +34,23 @@ def test_fiducials_are_in_the_truth(tmp_path: Path) -> None:
     mask = truth["class_mask"].to_numpy()
     assert set(np.unique(truth["occupancy_mask"].to_numpy()[mask == len(truth.attrs["classes"])])) == {4, 5}
     assert store.open(layout.tilt_series_group(model))["noise_free"].to_numpy().min() > 0
+
+    for image in ("counts", "noise_free"):
+        reconstruct(
+            store,
+            store,
+            ReconstructJob(parameters=PARAMETERS.reconstruction, image=image),
+            client=None,
+            progress=NullProgress(),
+        )
+    proteins_only, everything = (
+        measure_snr(store, [model], client=None, progress=NullProgress(), all_classes=gold)[model]
+        for gold in (False, True)
+    )
+    assert proteins_only is not None
+    assert everything is not None
+    # Gold has eight times the contrast of protein.
+    assert everything > proteins_only
 
     (known,) = truths_of_store(store)
     result = finalise(count_tomogram(known, known.particles, mode="shrec21"))
