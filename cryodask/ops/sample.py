@@ -11,7 +11,6 @@ import numpy.typing as npt
 from cryodask.errors import DataError
 from cryodask.kernels.absorption import absorption_potential_v
 from cryodask.kernels.fourier import irfftn, radius, rfftn
-from cryodask.kernels.gold import GOLD_POTENTIAL_V
 from cryodask.kernels.placement import place_spheres
 from cryodask.kernels.potential import displaced_fraction, electrostatic_potential
 from cryodask.kernels.resample import rotate_volume
@@ -20,7 +19,7 @@ from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
 from cryodask.model.particles import Particles, concatenate
 from cryodask.model.source import BlockSource
 from cryodask.model.structure import Structure, StructureInfo
-from cryodask.ops.bodies import FIDUCIAL, GoldBead, bead_fraction
+from cryodask.ops.bodies import Body, body_classes, ice_absorption_v, spheres
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 
 Volume = npt.NDArray[np.float32]
@@ -135,24 +134,24 @@ def draw_particles(
     sample: SampleParameters,
     generator: np.random.Generator,
     tomogram: str,
-    gold: Sequence[GoldBead] = (),
+    bodies: Sequence[Body] = (),
 ) -> Particles:
-    """Classes drawn uniformly, placed without overlap, turned uniformly over SO(3); then the beads, without angles."""
+    """Classes drawn uniformly, placed without overlap, turned uniformly over SO(3); then the bodies, without angles."""
     low, high = sample.particle_count
     count = int(generator.integers(low, high + 1))
     names = sorted(radii_angstrom)
     classes = [names[index] for index in generator.integers(0, len(names), count)]
     nz, ny, nx = (n * sample.voxel_size_angstrom for n in sample.box_voxels)
-    beads = np.array([bead.centre_angstrom for bead in gold]).reshape(-1, 3)
+    others = spheres(bodies)
     centres = place_spheres(
         np.array([radii_angstrom[name] for name in classes]),
         box_angstrom=(nz, ny, nx),
         clearance_angstrom=sample.clearance_angstrom,
         generator=generator,
-        obstacles=(beads, np.array([bead.radius_angstrom for bead in gold])),
+        obstacles=others,
     )
     proteins = Particles.create(classes, centres, tomogram=tomogram, zxz_deg=uniform_rotations(count, generator))
-    return concatenate([proteins, Particles.create([FIDUCIAL] * len(gold), beads, tomogram=tomogram)])
+    return concatenate([proteins, Particles.create([b.class_id for b in bodies], others[0], tomogram=tomogram)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,11 +185,11 @@ def sample_slab(
     rows: tuple[int, int],
     sample: SampleParameters,
     microscope: MicroscopeParameters,
-    gold: Sequence[GoldBead] = (),
+    bodies: Sequence[Body] = (),
 ) -> SampleSlab:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the grand model and of the truth masks.
 
-    ``gold`` are the beads that the last rows of ``particles`` stand for, in their order.
+    ``bodies`` are what the last rows of ``particles`` stand for, in their order.
     """
     nz, _, nx = sample.box_voxels
     shape = (nz, rows[1] - rows[0], nx)
@@ -199,9 +198,9 @@ def sample_slab(
     truth_shape = tuple(n // TRUTH_BINNING for n in shape)
     class_mask = np.zeros(truth_shape, np.uint8)
     occupancy_mask = np.zeros(truth_shape, np.int32)
-    labels = {name: label for label, name in enumerate(sorted(densities), start=1)}
+    labels = {name: label for label, name in enumerate([*sorted(densities), *body_classes(sample)], start=1)}
     centres = particles.voxels(sample.box_voxels, sample.voxel_size_angstrom)
-    proteins = len(particles) - len(gold)
+    proteins = len(particles) - len(bodies)
     for index, (name, centre) in enumerate(zip(particles.class_id[:proteins], centres[:proteins], strict=True)):
         density = densities[name]
         window = _window(centre, density.electrostatic_v.shape[0] / 2 * density.voxel_size_angstrom, sample, rows)
@@ -218,19 +217,18 @@ def sample_slab(
         class_mask[truth_here][own] = labels[name]
         occupancy_mask[truth_here][own] = index + 1
     absorption = displaced * np.float32(_absorption_contrast_v(sample, microscope))
-    gold_absorption = absorption_potential_v("gold", microscope.voltage_kv) - ice_absorption_v(sample, microscope)
-    for index, bead in enumerate(gold, start=proteins):
-        window = _window(centres[index], bead.radius_angstrom + bead.edge_angstrom * 4, sample, rows)
+    for index, body in enumerate(bodies, start=proteins):
+        # Some voxels more than what counts as its own: beyond, nothing is left of its soft edge.
+        window = _window(centres[index], body.radius_angstrom + 4 * sample.voxel_size_angstrom, sample, rows)
         if window is None:
             continue
         here = tuple(slice(a - o, b - o) for (a, b), o in zip(window, (0, rows[0], 0), strict=True))
-        fraction = bead_fraction(bead, list(window), sample)
-        potential = fraction * np.float32(GOLD_POTENTIAL_V)
+        potential, absorbing = body.potentials(window, sample, microscope)
         electrostatic[here] += potential
-        absorption[here] += fraction * np.float32(gold_absorption)
+        absorption[here] += absorbing
         truth_here = tuple(slice(s.start // TRUTH_BINNING, s.stop // TRUTH_BINNING) for s in here)
         own = (_block_mean(potential) > MASK_THRESHOLD_V) & (occupancy_mask[truth_here] == 0)
-        class_mask[truth_here][own] = len(labels) + 1
+        class_mask[truth_here][own] = labels[body.class_id]
         occupancy_mask[truth_here][own] = index + 1
     return SampleSlab(
         electrostatic,
@@ -240,13 +238,6 @@ def sample_slab(
         class_mask,
         occupancy_mask,
     )
-
-
-def ice_absorption_v(sample: SampleParameters, microscope: MicroscopeParameters) -> float:
-    """Absorption potential of the ice: the parameter where given, else computed from its density."""
-    if sample.ice_absorption_v is not None:
-        return sample.ice_absorption_v
-    return absorption_potential_v("ice", microscope.voltage_kv)
 
 
 def _absorption_contrast_v(sample: SampleParameters, microscope: MicroscopeParameters) -> float:

@@ -17,7 +17,8 @@ from cryodask.ops import matching, reconstruction, sample
 from cryodask.ops.bodies import bead_window_bytes
 from cryodask.ops.projection import simulate_tilt_bytes, simulated_images
 from cryodask.ops.templates import fine_template_bytes
-from cryodask.params.schema import RunParameters
+from cryodask.ops.vesicles import vesicle_window_bytes
+from cryodask.params.schema import RunParameters, SampleParameters
 from cryodask.workflows import layout
 from cryodask.workflows.reconstruct import ReconstructJob, geometry_of
 
@@ -72,7 +73,7 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
             stage="sample",
             tasks=models * -(-ny // sample.SLAB_VOXELS),
             bytes_written=models * (2 * 4 * (nz * ny * nx + padded) + 5 * truth),
-            task_bytes=sample.sample_slab_bytes(box, largest) + bead_window_bytes(parameters.simulation.sample),
+            task_bytes=sample.sample_slab_bytes(box, largest) + _body_bytes(parameters.simulation.sample),
         ),
         StagePlan(
             stage="tilt series",
@@ -81,6 +82,11 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
             task_bytes=simulate_tilt_bytes(parameters.simulation),
         ),
     ]
+
+
+def _body_bytes(parameters: SampleParameters) -> int:
+    """Of the gold bead or the vesicle that one slab works on."""
+    return max(bead_window_bytes(parameters), vesicle_window_bytes(parameters, sample.SLAB_VOXELS))
 
 
 def plan_reconstruction(parameters: RunParameters) -> list[StagePlan]:

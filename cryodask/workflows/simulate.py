@@ -19,6 +19,7 @@ from cryodask.model.structure import Structure
 from cryodask.ops import bodies
 from cryodask.ops import sample as sample_ops
 from cryodask.ops.projection import TiltImages, TiltSettings, simulate_tilt, simulated_images
+from cryodask.ops.vesicles import draw_vesicles
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import SimulationParameters
 from cryodask.params.tokens import token
@@ -26,7 +27,7 @@ from cryodask.workflows import layout
 from cryodask.workflows.densities import density_token, make_densities
 from cryodask.workflows.execution import execute
 
-_SAMPLE, _SETTINGS, _COUNTS, _DAMAGE, _GOLD = range(5)
+_SAMPLE, _SETTINGS, _COUNTS, _DAMAGE, _GOLD, _VESICLES = range(6)
 """First element of each random stream's spawn key (then model, then index)."""
 
 
@@ -48,30 +49,19 @@ class SimulateJob:
             raise ConfigError(f"--models is {self.models}, must be at least 1")
         if self.seed < 0:
             raise ConfigError(f"--seed is {self.seed}, must not be negative")
-        _refuse_what_is_not_simulated(self.parameters)
-        taken = bodies.FIDUCIAL in {structure.info.class_id for structure in self.structures}
-        if taken and self.parameters.sample.gold_count[1]:
-            raise ConfigError(
-                f"a structure is named {bodies.FIDUCIAL!r}, the class of gold beads: rename it "
-                "or set sample.gold_count=0"
-            )
+        proteins = {structure.info.class_id for structure in self.structures}
+        for name in bodies.body_classes(self.parameters.sample):
+            if name in proteins:
+                raise ConfigError(
+                    f"a structure is named {name!r}, the class of gold beads or of vesicles: rename it, or set "
+                    "sample.gold_count or sample.vesicle_count to 0"
+                )
         step = 2 * sample_ops.TRUTH_BINNING
         if any(n % step for n in self.parameters.sample.box_voxels):
             given = list(self.parameters.sample.box_voxels)
             raise ConfigError(f"simulation.sample.box_voxels {given}: multiples of {step} only")
         if self.storage_rows is not None and sample_ops.SLAB_VOXELS % self.storage_rows:
             raise ConfigError(f"storage_rows is {self.storage_rows}, must divide {sample_ops.SLAB_VOXELS}")
-
-
-def _refuse_what_is_not_simulated(parameters: SimulationParameters) -> None:
-    """Say so, rather than leave out silently, where a preset asks for what this version cannot make."""
-    wanted = {
-        "sample.vesicle_count": parameters.sample.vesicle_count[1] > 0,
-    }
-    asked = [name for name, value in wanted.items() if value]
-    if asked:
-        remedy = " ".join(f"--set simulation.{name}=[0,0]" for name in asked)
-        raise ConfigError(f"this version does not simulate {', '.join(asked)} yet: switch it off with {remedy}")
 
 
 def simulate(
@@ -124,20 +114,23 @@ class _Model:
 
     def make_sample(self, client: Client | None, progress: Progress) -> None:
         """Grand model, masks and particle table."""
-        gold = bodies.draw_gold(self.job.parameters.sample, self._generator(_GOLD))
+        sample = self.job.parameters.sample
+        vesicles = draw_vesicles(sample, self._generator(_VESICLES))
+        gold = bodies.draw_gold(sample, self._generator(_GOLD), vesicles)
+        others: list[bodies.Body] = [*gold, *vesicles]
         particles = sample_ops.draw_particles(
             {name: d.radius_angstrom for name, d in self.densities.items()},
             self.job.parameters.sample,
             self._generator(_SAMPLE),
             self.name,
-            gold,
+            others,
         )
         ny = self.job.parameters.sample.box_voxels[1]
         slabs = [(start, min(start + sample_ops.SLAB_VOXELS, ny)) for start in range(0, ny, sample_ops.SLAB_VOXELS)]
         grand, truth = layout.grand_model_group(self.name), layout.truth_group(self.name)
         pending = set(self.store.prepare(grand, self._grand_model_spec(len(slabs)), overwrite=self.overwrite))
         pending |= set(self.store.prepare(truth, self._truth_spec(len(slabs)), overwrite=self.overwrite))
-        tasks = [self._slab_task(block, slabs[block], particles, gold) for block in sorted(pending)]
+        tasks = [self._slab_task(block, slabs[block], particles, others) for block in sorted(pending)]
         execute(tasks, client=client, progress=progress, stage=f"{self.name} sample")
         self.store.finish(grand)
         if not self.store.is_complete(truth):
@@ -152,10 +145,10 @@ class _Model:
             self.store.finish(truth)
 
     def _slab_task(
-        self, block: int, rows: tuple[int, int], particles: Particles, gold: Sequence[bodies.GoldBead]
+        self, block: int, rows: tuple[int, int], particles: Particles, others: Sequence[bodies.Body]
     ) -> Delayed:
         slab = delayed(sample_ops.sample_slab, pure=False)(
-            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope, gold
+            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope, others
         )
         task: Delayed = delayed(_write_slab, pure=False)(self.store, self.name, block, rows[0], slab)
         return task
@@ -199,7 +192,7 @@ class _Model:
         binning = sample_ops.TRUTH_BINNING
         nz, ny, nx = (n // binning for n in sample.box_voxels)
         chunks = (nz, sample_ops.SLAB_VOXELS // binning, nx)
-        beads = dict.fromkeys([bodies.FIDUCIAL] if sample.gold_count[1] else [], None)
+        others = dict.fromkeys(bodies.body_classes(sample), None)
         return GroupSpec(
             kind=layout.TRUTH_KIND,
             token=self.sample_token,
@@ -210,12 +203,12 @@ class _Model:
             ),
             attrs={
                 "voxel_size_angstrom": sample.voxel_size_angstrom * binning,
-                "classes": [*sorted(self.densities), *beads],
-                "radius_angstrom": {name: d.radius_angstrom for name, d in sorted(self.densities.items())} | beads,
+                "classes": [*sorted(self.densities), *others],
+                "radius_angstrom": {name: d.radius_angstrom for name, d in sorted(self.densities.items())} | others,
                 "mask_radius_angstrom": {s.info.class_id: s.info.mask_radius_angstrom for s in self.job.structures}
-                | beads,
+                | others,
                 "molecular_weight_kda": {s.info.class_id: s.info.molecular_weight_kda for s in self.job.structures}
-                | beads,
+                | others,
             },
             blocks=blocks,
         )
@@ -228,7 +221,7 @@ class _Model:
         grand = layout.grand_model_group(self.name)
         sources = [self.store.source(grand, f"{name}_spline_v") for name in ("electrostatic", "absorption")]
         parameters = self.job.parameters
-        ice = sample_ops.ice_absorption_v(parameters.sample, parameters.microscope)
+        ice = bodies.ice_absorption_v(parameters.sample, parameters.microscope)
         tasks = [
             delayed(_write_tilt, pure=False)(
                 self.store,

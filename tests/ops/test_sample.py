@@ -15,6 +15,7 @@ from cryodask.kernels.absorption import absorption_potential_v
 from cryodask.kernels.potential import electrostatic_potential
 from cryodask.kernels.slab_rotation import spline_coefficients
 from cryodask.model.particles import Particles
+from cryodask.ops.bodies import ice_absorption_v
 from cryodask.ops.sample import (
     DENSITY_VOXEL_ANGSTROM,
     MASK_THRESHOLD_V,
@@ -22,7 +23,6 @@ from cryodask.ops.sample import (
     ParticleDensity,
     SampleSlab,
     draw_particles,
-    ice_absorption_v,
     particle_density,
     sample_slab,
 )

@@ -244,9 +244,6 @@ def test_jobs_that_make_no_sense_are_refused() -> None:
     odd = replace(simulation, sample=replace(simulation.sample, box_voxels=(32, 62, 64)))
     with pytest.raises(ConfigError, match=r"box_voxels \[32, 62, 64\]: multiples of 4"):
         job(replace(PARAMETERS, simulation=odd))
-    golden = replace(simulation, sample=replace(simulation.sample, vesicle_count=(1, 2)))
-    with pytest.raises(ConfigError, match=r"does not simulate sample.vesicle_count yet.*sample.vesicle_count=\[0,0\]"):
-        job(replace(PARAMETERS, simulation=golden))
 
 
 def test_stages_say_which_one_comes_before_them(tmp_path: Path) -> None:
