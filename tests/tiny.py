@@ -19,7 +19,7 @@ from cryodask.io.store import Store
 from cryodask.model.progress import NullProgress, Progress, Stage
 from cryodask.model.source import ArraySource
 from cryodask.model.structure import Atoms, Structure, StructureInfo
-from cryodask.ops.sample import DensitySource, ParticleDensity
+from cryodask.ops.densities import DensitySource, ParticleDensity
 from cryodask.params.schema import (
     AcquisitionParameters,
     MatchingParameters,

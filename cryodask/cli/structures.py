@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,7 +39,10 @@ def list_structures(source: str) -> None:
 @classes_option
 @verbose_option
 def describe(source: str, json_file: Path | None, classes: tuple[str, ...] | None) -> None:
-    """Measure each class at 1 nm sampling where its potential exceeds 0.5 V, as in Table 1 of the SHREC 2021 paper."""
+    """Measure each class at 1 nm sampling where its potential exceeds 0.5 V, as in Table 1 of the SHREC 2021 paper.
+
+    Below a class of the paper stands what the paper has.
+    """
     from cryodask.io.structures import load_structure_set
     from cryodask.workflows.describe import describe_structures
     from cryodask.workflows.picks_folder import write_json
@@ -47,11 +52,24 @@ def describe(source: str, json_file: Path | None, classes: tuple[str, ...] | Non
     rows = describe_structures(found.structures)
     if json_file is not None:
         write_json(json_file, {"structures": rows})
-    columns = ("weight/kDa", "volume/nm3", "area/nm2", "sphericity", "radius/nm")
-    click.echo(f"{'class':<14}" + "".join(f"{name:>12}" for name in columns))
+    click.echo(f"{'class':<14}" + "".join(f"{name:>12}" for name in _COLUMNS.values()))
     for row in rows:
-        keys = ("molecular_weight_kda", "volume_nm3", "area_nm2", "sphericity", "effective_radius_nm")
-        click.echo(f"{row['class_id']:<14}" + "".join(f"{row[key] or 0:>12.4g}" for key in keys))
+        click.echo(f"{row['class_id']:<14}" + _cells(row))
+        if row["paper"] is not None:
+            click.echo(f"{'  paper':<14}" + _cells(row["paper"]))
+
+
+_COLUMNS = {
+    "molecular_weight_kda": "weight/kDa",
+    "volume_nm3": "volume/nm3",
+    "area_nm2": "area/nm2",
+    "sphericity": "sphericity",
+    "effective_radius_nm": "radius/nm",
+}
+
+
+def _cells(row: Mapping[str, Any]) -> str:
+    return "".join(f"{'-' if row[key] is None else format(row[key], '.4g'):>12}" for key in _COLUMNS)
 
 
 @structures.command(short_help="Download PDB entries into a folder.")

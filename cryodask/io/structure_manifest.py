@@ -36,6 +36,10 @@ class ManifestRow:
     symmetry: str = "C1"
     molecular_weight_kda: float | None = None
     mask_radius_angstrom: float | None = None
+    map_voxel_size_angstrom: float | None = None
+    """Of a density map whose header does not say, or says it wrongly."""
+    map_blur_sigma_angstrom: float | None = None
+    """Of a density map: the Gaussian it was blurred by."""
     listed: bool = True
     """False for a file that was taken without a manifest."""
 
@@ -45,7 +49,8 @@ def read_manifest(file: Path) -> list[ManifestRow]:
 
     Columns ``id``, ``file`` (relative to the manifest), ``assembly`` (asu, bio:N, asu+operators or density); optional
     ``operators``, ``name``, ``symmetry``, ``molecular_weight_kda``, ``mask_radius_angstrom`` or
-    ``mask_radius_px_10A``; others are ignored. A file lies in the manifest's folder or beside it (``../other/x``), no
+    ``mask_radius_px_10A``, and for density maps ``map_voxel_size_angstrom`` and ``map_blur_sigma_angstrom``; others are
+    ignored. A file lies in the manifest's folder or beside it (``../other/x``), no
     further away. DataError naming file, line and column otherwise.
     """
     try:
@@ -108,6 +113,8 @@ def _row(cells: dict[str, str], file: Path, where: str) -> ManifestRow:
         symmetry=symmetry,
         molecular_weight_kda=_positive(cells, "molecular_weight_kda", where),
         mask_radius_angstrom=radius,
+        map_voxel_size_angstrom=_positive(cells, "map_voxel_size_angstrom", where),
+        map_blur_sigma_angstrom=_positive(cells, "map_blur_sigma_angstrom", where, or_zero=True),
     )
 
 
@@ -119,7 +126,7 @@ def _path(name: str, file: Path, where: str) -> Path:
     return path
 
 
-def _positive(cells: dict[str, str], column: str, where: str) -> float | None:
+def _positive(cells: dict[str, str], column: str, where: str, *, or_zero: bool = False) -> float | None:
     text = cells.get(column)
     if not text:
         return None
@@ -127,8 +134,8 @@ def _positive(cells: dict[str, str], column: str, where: str) -> float | None:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not (np.isfinite(value) and value > 0):
-        raise DataError(f"{where}: {column} is {text!r}, must be a positive number")
+    if not (np.isfinite(value) and (value > 0 or (or_zero and value == 0))):
+        raise DataError(f"{where}: {column} is {text!r}, must be a positive number" + (" or 0" if or_zero else ""))
     return value
 
 

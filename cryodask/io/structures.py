@@ -20,6 +20,7 @@ from cryodask.io.structure_atoms import (
     with_operators,
 )
 from cryodask.io.structure_manifest import MANIFEST, ManifestRow, Operator, check_id, read_manifest
+from cryodask.io.structure_maps import map_structure
 from cryodask.model.structure import Atoms, Structure, StructureInfo
 
 BUILTIN = "builtin"
@@ -65,8 +66,7 @@ def load_structure_set(
     if str(path) == BUILTIN:
         structures = _chosen(builtin_structures(), classes, BUILTIN)
     else:
-        rows = _chosen_rows(Path(path), classes, notices)
-        structures = [_structure(row, notices) for row in rows]
+        structures = [_structure(row, notices) for row in _chosen_rows(Path(path), classes, notices)]
     if molecular_weight_kda is not None:
         structures = list(_within(structures, molecular_weight_kda, notices))
     if not structures:
@@ -82,16 +82,9 @@ def is_structure_file(path: Path) -> bool:
 def _chosen_rows(path: Path, classes: Sequence[str] | None, notices: list[str]) -> list[ManifestRow]:
     rows = list(_rows(path, notices))
     known = {row.class_id: row for row in rows}
-    if classes is not None:
-        rows = [known[class_id] for class_id in checked_classes(classes, list(known), str(path))]
-    for row in rows:
-        if row.assembly == "density":
-            if classes is not None:
-                raise ConfigError(
-                    f"{row.class_id} is a density map ({row.path}), not atoms: leave it out of the classes"
-                )
-            notices.append(f"{row.class_id} was left out: {row.path} is a density map, which cannot be simulated yet")
-    return [row for row in rows if row.assembly != "density"]
+    if classes is None:
+        return rows
+    return [known[class_id] for class_id in checked_classes(classes, list(known), str(path))]
 
 
 def _rows(path: Path, notices: list[str]) -> Iterator[ManifestRow]:
@@ -120,7 +113,9 @@ def _rows(path: Path, notices: list[str]) -> Iterator[ManifestRow]:
         yield ManifestRow(class_id=stem, path=file, assembly="asu", name=stem, listed=False)
 
 
-def _structure(row: ManifestRow, notices: list[str]) -> FileStructure:
+def _structure(row: ManifestRow, notices: list[str]) -> Structure:
+    if row.assembly == "density":
+        return map_structure(row, notices)
     content = _content(row.path)
     asymmetric_unit = read_atoms(content, row.path)
     notices.extend(asymmetric_unit.notices)

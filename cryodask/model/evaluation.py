@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cryodask.errors import DataError
 from cryodask.model.particles import Particles
+from cryodask.model.shrec21_table1 import TABLE_1
 from cryodask.model.source import BlockSource
 
 BACKGROUND = "background"
@@ -24,20 +25,7 @@ SHREC21_CLASS_IDS = (
 )
 """The benchmark's classes in the order of its labels, from 1."""
 
-SHREC21_MOLECULAR_WEIGHT_KDA: Mapping[str, float] = {
-    "1S3X": 42.75,
-    "3QM1": 62.62,
-    "3GL1": 84.61,
-    "3H84": 158.08,
-    "2CG9": 188.73,
-    "3D2F": 236.11,
-    "1U6G": 238.82,
-    "3CF3": 541.74,
-    "1BXN": 559.96,
-    "1QVR": 593.36,
-    "4CR2": 1309.28,
-    "5MRC": 3325.59,
-}
+SHREC21_MOLECULAR_WEIGHT_KDA: Mapping[str, float] = {name: row.molecular_weight_kda for name, row in TABLE_1.items()}
 """Table 1 of the SHREC 2021 paper."""
 
 

@@ -29,6 +29,19 @@ class Atoms:
     """(n,) occupancy times multiplicity."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DensityMap:
+    """One complete particle as a map of its mass density, for structures whose atoms are not at hand."""
+
+    density: npt.NDArray[np.float32]
+    """(z, y, x) in any unit; 0 where there is no particle."""
+    voxel_size_angstrom: float
+    blur_sigma_angstrom: float
+    """Gaussian that the density was blurred by, the averaging over its own voxels included; 0 for none."""
+    molecular_weight_kda: float
+    """Of the full sequences, as for structures made of atoms."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StructureInfo:
     """What is known of a structure without reading its atoms."""
@@ -43,13 +56,13 @@ class StructureInfo:
     molecular_weight_kda: float | None = None
     mask_radius_angstrom: float | None = None
     content_sha256: str = ""
-    """Hash of everything that determines the atoms; part of the tokens of results made from them."""
+    """Hash of everything that determines the atoms or the map; part of the tokens of results made from them."""
 
 
 class Structure(Protocol):
-    """A picklable handle: cheap to send to a worker, which then loads the atoms."""
+    """A picklable handle: cheap to send to a worker, which then loads the atoms or the map."""
 
     @property
     def info(self) -> StructureInfo: ...
 
-    def load(self) -> Atoms: ...
+    def load(self) -> Atoms | DensityMap: ...

@@ -1,4 +1,4 @@
-"""The sample: from atoms to particle densities, from placed particles to slabs of the grand model and its truth."""
+"""The sample: from placed particles to slabs of the grand model and its truth."""
 
 from __future__ import annotations
 
@@ -8,116 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cryodask.errors import DataError
 from cryodask.kernels.absorption import absorption_potential_v
-from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.placement import place_spheres
-from cryodask.kernels.potential import displaced_fraction, electrostatic_potential
 from cryodask.kernels.resample import rotate_volume
 from cryodask.kernels.rotations import matrix_from_zxz_deg, uniform_rotations
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
 from cryodask.model.particles import Particles, concatenate
 from cryodask.model.source import BlockSource
-from cryodask.model.structure import Structure, StructureInfo
 from cryodask.ops.bodies import Body, body_classes, ice_absorption_v, spheres
+from cryodask.ops.densities import MASK_THRESHOLD_V, DensitySource
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 
 Volume = npt.NDArray[np.float32]
-
-DENSITY_VOXEL_ANGSTROM = 2.5
-"""Sampling of the particle densities: after the 4 angstrom blur nothing is left beyond its Nyquist frequency."""
-
-ATOMIC_BLUR_ANGSTROM = 1.5
-"""Share of the blur applied to the atoms' own Gaussians: at the grid's first alias (0.3 1/angstrom) 1 % is left."""
-
-MASK_THRESHOLD_V = 0.5
-"""A truth voxel belongs to a particle where its mean potential over the ice exceeds this (the paper's Table 1)."""
 
 TRUTH_BINNING = 2
 """Truth masks are sampled as the paper's: 10 angstrom voxels for a 5 angstrom grand model."""
 
 SLAB_VOXELS = 32
 """Rows along y that one task fills: the unit in which the grand model is computed and stored."""
-
-
-@dataclass(frozen=True, eq=False)
-class ParticleDensity:
-    """One class of particle on a fine grid, unrotated, its centre of mass at the grid's centre."""
-
-    electrostatic_v: Volume
-    """(z, y, x) potential above the ice it displaces, blurred."""
-    displaced_fraction: Volume
-    """(z, y, x) share of the voxel's ice that the particle displaces, blurred."""
-    voxel_size_angstrom: float
-    radius_angstrom: float
-    """Radius about the centre beyond which nothing exceeds the mask threshold."""
-
-
-def particle_density(structure: Structure, sample: SampleParameters) -> ParticleDensity:
-    """Density of one structure. The box leaves room for the blur's tails on every side, however the particle turns."""
-    atoms = structure.load()
-    farthest = float(np.linalg.norm(atoms.position_angstrom, axis=1).max())
-    reach = farthest + 5.0 + 3.0 * sample.motion_blur_sigma_angstrom
-    side = 2 * int(np.ceil(reach / DENSITY_VOXEL_ANGSTROM)) + 1
-    corner = (side - 1) / 2 * DENSITY_VOXEL_ANGSTROM
-    positions = atoms.position_angstrom + corner
-    # A sharp Gaussian touches few voxels: only what keeps the grid free of aliasing is blurred atom by atom.
-    atomic_sigma = min(sample.motion_blur_sigma_angstrom, ATOMIC_BLUR_ANGSTROM)
-    rest_sigma = float(np.sqrt(sample.motion_blur_sigma_angstrom**2 - atomic_sigma**2))
-    electrostatic = electrostatic_potential(
-        atoms.scattering_a,
-        atoms.scattering_b,
-        positions,
-        shape=(side,) * 3,
-        voxel_size_angstrom=DENSITY_VOXEL_ANGSTROM,
-        solvent_volume_a3=atoms.solvent_volume_a3,
-        solvent_potential_v=sample.solvent_potential_v,
-        blur_sigma_angstrom=atomic_sigma,
-        weight=atoms.weight,
-    )
-    fraction = displaced_fraction(
-        positions,
-        atoms.solvent_volume_a3,
-        shape=(side,) * 3,
-        voxel_size_angstrom=DENSITY_VOXEL_ANGSTROM,
-        blur_sigma_angstrom=atomic_sigma,
-        weight=atoms.weight,
-    )
-    electrostatic, fraction = (_blurred(volume, rest_sigma) for volume in (electrostatic, fraction))
-    inside = np.argwhere(electrostatic > MASK_THRESHOLD_V)
-    if not len(inside):
-        raise DataError(f"structure {structure.info.class_id}: its potential never exceeds {MASK_THRESHOLD_V} V")
-    reached = float(np.linalg.norm(inside - (side - 1) / 2, axis=1).max()) * DENSITY_VOXEL_ANGSTROM
-    return ParticleDensity(electrostatic, fraction, DENSITY_VOXEL_ANGSTROM, reached)
-
-
-def _blurred(volume: Volume, sigma_angstrom: float) -> Volume:
-    """Gaussian blur of a density that is zero towards its faces."""
-    k = radius(volume.shape, DENSITY_VOXEL_ANGSTROM, volume, real=True)
-    gain = np.exp(-2 * np.pi**2 * sigma_angstrom**2 * k**2)
-    return np.asarray(irfftn(rfftn(volume) * gain, volume.shape), dtype=np.float32)
-
-
-def radius_estimate_angstrom(info: StructureInfo) -> float:
-    """Upper guess of a particle's bounding radius before its atoms are read.
-
-    A ball of protein of M kDa has a radius of 6.6 M^(1/3) angstrom; the most elongated of the usual complexes reach
-    2.5 times that.
-    """
-    if info.mask_radius_angstrom is not None:
-        return 1.3 * info.mask_radius_angstrom
-    return 2.5 * 6.6 * float(np.cbrt(info.molecular_weight_kda or 1000.0))
-
-
-def density_side_estimate(info: StructureInfo) -> int:
-    """Voxels along a side of the density's box, from ``radius_estimate_angstrom``."""
-    return 2 * int(np.ceil((radius_estimate_angstrom(info) + 17.0) / DENSITY_VOXEL_ANGSTROM)) + 1
-
-
-def particle_density_bytes(info: StructureInfo) -> int:
-    """Peak bytes of ``particle_density``: grids in double precision, and the list of all Gaussians of all atoms."""
-    atoms = 2 * (info.molecular_weight_kda or 1000.0) * 1000 / 14
-    return int(6 * 8 * density_side_estimate(info) ** 3 + atoms * (6 * 6 * 8 + 400))
 
 
 def sample_slab_bytes(box_voxels: tuple[int, int, int], density_side: int) -> int:
@@ -167,16 +75,6 @@ class SampleSlab:
     """(z, y, x) / TRUTH_BINNING, label of the class (1-based in the order of the class list), 0 for none."""
     occupancy_mask: npt.NDArray[np.int32]
     """The same grid, 1-based position of the particle in the truth's list, 0 for none."""
-
-
-@dataclass(frozen=True)
-class DensitySource:
-    """Where a task finds the density of a class."""
-
-    electrostatic_v: BlockSource
-    displaced_fraction: BlockSource
-    voxel_size_angstrom: float
-    radius_angstrom: float
 
 
 def sample_slab(

@@ -12,7 +12,7 @@ from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.model.progress import Progress
 from cryodask.model.structure import Structure
-from cryodask.ops.sample import ATOMIC_BLUR_ANGSTROM, DENSITY_VOXEL_ANGSTROM, DensitySource, particle_density
+from cryodask.ops.densities import ATOMIC_BLUR_ANGSTROM, DENSITY_VOXEL_ANGSTROM, DensitySource, particle_density
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import SampleParameters
 from cryodask.params.tokens import token

@@ -6,28 +6,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from cryodask.kernels.resample import rotate_volume
+from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.shape import shape_statistics
+from cryodask.model.shrec21_table1 import TABLE_1
 from cryodask.model.structure import Structure
-from cryodask.ops.sample import MASK_THRESHOLD_V, particle_density
+from cryodask.ops.densities import MASK_THRESHOLD_V, ParticleDensity, particle_density
 from cryodask.params.schema import SampleParameters
 
 VOXEL_NM = 1.0
 
 
 def describe_structures(structures: Sequence[Structure]) -> list[dict[str, Any]]:
-    """Weight, volume, area, sphericity and effective radius of each structure at 1 nm sampling above 0.5 V."""
+    """Weight, volume, area, sphericity and effective radius of each structure at 1 nm sampling above 0.5 V.
+
+    ``paper`` holds the same of the SHREC 2021 paper's Table 1 for its classes, None for others.
+    """
     return [_describe(structure) for structure in structures]
 
 
 def _describe(structure: Structure) -> dict[str, Any]:
     density = particle_density(structure, SampleParameters())
-    zoom = 10 * VOXEL_NM / density.voxel_size_angstrom
-    side = int(np.ceil(density.electrostatic_v.shape[0] / zoom)) + 4
-    coarse = rotate_volume(density.electrostatic_v, np.eye(3), output_shape=(side,) * 3, zoom=zoom)
-    shape = shape_statistics(coarse, MASK_THRESHOLD_V, VOXEL_NM)
+    shape = shape_statistics(_coarse(density), MASK_THRESHOLD_V, VOXEL_NM)
     info = structure.info
+    paper = TABLE_1.get(info.class_id.upper())
     return {
         "class_id": info.class_id,
         "name": info.name,
@@ -37,4 +40,22 @@ def _describe(structure: Structure) -> dict[str, Any]:
         "sphericity": shape.sphericity,
         "effective_radius_nm": shape.effective_radius,
         "bounding_radius_nm": density.radius_angstrom / 10,
+        "paper": None if paper is None else paper._asdict(),
     }
+
+
+def _coarse(density: ParticleDensity) -> npt.NDArray[np.float32]:
+    """The potential at 1 nm: low-passed to what that grid can hold, then averaged over its voxels.
+
+    The paper does not say how it sampled. Values at points of the grid give volumes up to a tenth smaller than Table 1,
+    these agree with it to a few per cent.
+    """
+    factor = round(10 * VOXEL_NM / density.voxel_size_angstrom)
+    side = density.electrostatic_v.shape[0]
+    blocks = 2 * (side // (2 * factor)) + 3  # odd: the particle's centre lies in the middle of a voxel
+    before = (blocks * factor - side) // 2
+    padded = np.pad(density.electrostatic_v, (before, blocks * factor - side - before))
+    k = radius(padded.shape, density.voxel_size_angstrom, padded, real=True)
+    smooth = irfftn(rfftn(padded) * (k < 1 / (20 * VOXEL_NM)), padded.shape)
+    coarse: npt.NDArray[np.float32] = smooth.reshape((blocks, factor) * 3).mean(axis=(1, 3, 5))
+    return coarse

@@ -13,7 +13,7 @@ from cryodask.kernels.rotations import rotation_set, without_symmetry_mates
 from cryodask.kernels.slab_rotation import PADDING_VOXELS
 from cryodask.model.images import TiltSeries
 from cryodask.model.structure import Structure
-from cryodask.ops import matching, reconstruction, sample
+from cryodask.ops import densities, matching, reconstruction, sample
 from cryodask.ops.bodies import bead_window_bytes
 from cryodask.ops.projection import simulate_tilt_bytes, simulated_images
 from cryodask.ops.templates import fine_template_bytes
@@ -58,7 +58,7 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
     box = parameters.simulation.sample.box_voxels
     nz, ny, nx = box
     models = parameters.models
-    largest = max((sample.density_side_estimate(s.info) for s in structures), default=0)
+    largest = max((densities.density_side_estimate(s.info) for s in structures), default=0)
     tilts = parameters.simulation.acquisition.tilt_count
     padded = (nz + 2 * PADDING_VOXELS) * ny * (nx + 2 * PADDING_VOXELS)
     truth = nz * ny * nx // sample.TRUTH_BINNING**3
@@ -66,8 +66,8 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
         StagePlan(
             stage="structures",
             tasks=len(structures),
-            bytes_written=sum(2 * 4 * sample.density_side_estimate(s.info) ** 3 for s in structures),
-            task_bytes=max((sample.particle_density_bytes(s.info) for s in structures), default=0),
+            bytes_written=sum(2 * 4 * densities.density_side_estimate(s.info) ** 3 for s in structures),
+            task_bytes=max((densities.particle_density_bytes(s.info) for s in structures), default=0),
         ),
         StagePlan(
             stage="sample",
@@ -130,9 +130,9 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
         len(matching.batches(len(without_symmetry_mates(rotations, s.info.symmetry)), per_task)) for s in structures
     ]
     tiles = matching.tiles(geometry.shape)
-    radii = [sample.radius_estimate_angstrom(s.info) for s in structures]
+    radii = [densities.radius_estimate_angstrom(s.info) for s in structures]
     reach = int(max(radii, default=0) / geometry.voxel_size_angstrom) + 2
-    fine = max((fine_template_bytes(r, sample.DENSITY_VOXEL_ANGSTROM, geometry.voxel_size_angstrom) for r in radii),
+    fine = max((fine_template_bytes(r, densities.DENSITY_VOXEL_ANGSTROM, geometry.voxel_size_angstrom) for r in radii),
                default=0)  # fmt: skip
     return [
         StagePlan(

@@ -18,6 +18,7 @@ from cryodask.model.progress import Progress
 from cryodask.model.structure import Structure
 from cryodask.ops import bodies
 from cryodask.ops import sample as sample_ops
+from cryodask.ops.densities import DensitySource
 from cryodask.ops.projection import TiltImages, TiltSettings, simulate_tilt, simulated_images
 from cryodask.ops.vesicles import draw_vesicles
 from cryodask.params.loader import to_dict
@@ -92,7 +93,7 @@ class _Model:
         store: Store,
         job: SimulateJob,
         index: int,
-        densities: Mapping[str, sample_ops.DensitySource],
+        densities: Mapping[str, DensitySource],
         overwrite: bool,
     ) -> None:
         self.store, self.job, self.index, self.densities, self.overwrite = store, job, index, densities, overwrite

@@ -15,6 +15,7 @@ import pytest
 from cryodask.errors import ConfigError, DataError
 from cryodask.io.structure_atoms import biological_assembly, read_atoms
 from cryodask.io.structures import FileStructure, StructureSet, load_structure_set
+from cryodask.model.structure import Atoms
 from cryodask.units import MOTT_BETHE_V_A2
 
 HEADER = "id\tfile\tassembly\toperators\tname\tsymmetry\tmolecular_weight_kda\tmask_radius_px_10A\n"
@@ -71,11 +72,9 @@ def real(structures_folder: Path) -> StructureSet:
     return load_structure_set(structures_folder)
 
 
-def test_density_maps_are_left_out_with_a_notice(real: StructureSet, structures_folder: Path) -> None:
-    assert {structure.info.class_id for structure in real.structures} == set(PROTEIN_IDS)
-    assert sum("density map" in notice for notice in real.notices) == 2
-    with pytest.raises(ConfigError, match="4cr2 is a density map"):
-        load_structure_set(structures_folder, ["1s3x", "4cr2"])
+def test_density_maps_come_with_a_notice(real: StructureSet) -> None:
+    assert {structure.info.class_id for structure in real.structures} == {*PROTEIN_IDS, "4cr2", "5mrc"}
+    assert sum("is made of a density map" in notice for notice in real.notices) == 2
 
 
 @pytest.mark.parametrize("class_id", SMALL_IDS)
@@ -84,6 +83,7 @@ def test_assembly_has_the_listed_heavy_atoms(
 ) -> None:
     structure = next(structure for structure in real.structures if structure.info.class_id == class_id)
     atoms = structure.load()
+    assert isinstance(atoms, Atoms)
     # Hydrogens are the rows whose scattering factor is hydrogen's; all others are heavy.
     heavy = ~np.isclose(atoms.scattering_a[:, 0], gemmi.Element("H").c4322.a[0])
     assert np.count_nonzero(heavy) == int(manifest[class_id]["heavy_atoms"])

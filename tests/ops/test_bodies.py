@@ -12,7 +12,8 @@ from cryodask.errors import ConfigError
 from cryodask.kernels.absorption import absorption_potential_v
 from cryodask.kernels.gold import GOLD_POTENTIAL_V
 from cryodask.ops.bodies import FIDUCIAL, draw_gold, ice_absorption_v
-from cryodask.ops.sample import draw_particles, particle_density, sample_slab
+from cryodask.ops.densities import particle_density
+from cryodask.ops.sample import draw_particles, sample_slab
 from cryodask.params.schema import MicroscopeParameters
 from tests.tiny import SAMPLE, Balls, source_of
 

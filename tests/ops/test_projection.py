@@ -14,8 +14,9 @@ from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
 from cryodask.model.particles import Particles
 from cryodask.model.source import ArraySource
 from cryodask.ops.bodies import ice_absorption_v
+from cryodask.ops.densities import particle_density
 from cryodask.ops.projection import TiltImages, TiltSettings, simulate_tilt, simulate_tilt_bytes, simulated_images
-from cryodask.ops.sample import particle_density, sample_slab
+from cryodask.ops.sample import sample_slab
 from cryodask.params.schema import (
     AcquisitionParameters,
     DetectorParameters,

@@ -16,16 +16,14 @@ from cryodask.kernels.potential import electrostatic_potential
 from cryodask.kernels.slab_rotation import spline_coefficients
 from cryodask.model.particles import Particles
 from cryodask.ops.bodies import ice_absorption_v
-from cryodask.ops.sample import (
+from cryodask.ops.densities import (
     DENSITY_VOXEL_ANGSTROM,
     MASK_THRESHOLD_V,
     DensitySource,
     ParticleDensity,
-    SampleSlab,
-    draw_particles,
     particle_density,
-    sample_slab,
 )
+from cryodask.ops.sample import SampleSlab, draw_particles, sample_slab
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 from tests.tiny import SAMPLE, Balls, source_of, two_structures
 

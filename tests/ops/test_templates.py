@@ -18,7 +18,7 @@ from cryodask.kernels.rotations import matrix_from_zxz_deg
 from cryodask.kernels.spectrum import gaussian_low_pass
 from cryodask.kernels.templates import soft_sphere_mask, wedge_mask
 from cryodask.model.source import ArraySource
-from cryodask.ops.sample import DENSITY_VOXEL_ANGSTROM, particle_density
+from cryodask.ops.densities import DENSITY_VOXEL_ANGSTROM, particle_density
 from cryodask.ops.templates import FineTemplate, SearchFilter, TemplateSource, fine_template
 from cryodask.params.schema import SampleParameters
 from tests.tiny import Balls, centroid, gaussian

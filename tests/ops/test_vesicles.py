@@ -10,7 +10,8 @@ import pytest
 from cryodask.errors import ConfigError
 from cryodask.kernels.vesicle import CORE_V_A, HEAD_V_A
 from cryodask.ops.bodies import FIDUCIAL, VESICLE, Body, body_classes, draw_gold
-from cryodask.ops.sample import draw_particles, particle_density, sample_slab
+from cryodask.ops.densities import particle_density
+from cryodask.ops.sample import draw_particles, sample_slab
 from cryodask.ops.vesicles import SEMI_AXIS_ANGSTROM, STRETCH, Vesicle, draw_vesicles
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 from tests.tiny import Balls, source_of
