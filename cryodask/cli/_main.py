@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "structures": ("cryodask.cli.structures:structures", "List, describe or fetch structures."),
     "check": ("cryodask.cli.check:check", "Check a data set: every group, every chunk."),
     "plan": ("cryodask.cli.plan:plan", "Show what a benchmark takes: tasks, bytes and memory."),
+    "cluster": ("cryodask.cli.cluster:cluster", "Start, describe or stop a cluster."),
     "info": ("cryodask.cli.info:info", "Show versions, processors, memory and GPUs."),
 }
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.io.atomic import reason
-from cryodask.workflows.batch_manifest import Entry
+from cryodask.workflows.batch_manifest import STAGES, Entry
 from cryodask.workflows.batch_stages import Outcome
 
 JOURNAL, LOCK = "journal.jsonl", "lock"
@@ -56,6 +56,9 @@ class BatchState:
             self.done[name, str(event["stage"])] = event
         elif kind == "failed":
             self.failed[name] = Failure(stage=str(event["stage"]), reason=str(event["reason"]))
+            # It may have been done once, from other inputs; what follows from it then does not count either.
+            for stage in STAGES[STAGES.index(self.failed[name].stage) :]:
+                self.done.pop((name, stage), None)
         elif kind == "retry":
             self.failed.pop(name, None)
             if event.get("fresh"):

@@ -16,6 +16,7 @@ import pytest
 from dask.delayed import delayed
 
 from cryodask.cluster import ClusterSpec, Session, connect, existing, local, performance_report
+from cryodask.cluster.environment import SINGLE_THREADED
 from cryodask.errors import ClusterError, ConfigError
 
 MEMORY = 400 * 2**20
@@ -49,7 +50,7 @@ def test_work_is_done_in_two_other_processes(session: Session) -> None:
 
 
 def test_workers_are_single_threaded_and_limited(session: Session) -> None:
-    for name in local.SINGLE_THREADED:
+    for name in SINGLE_THREADED:
         assert set(client_of(session).run(os.getenv, name).values()) == {"1"}
     workers = client_of(session).scheduler_info()["workers"].values()
     assert [worker["nthreads"] for worker in workers] == [1, 1]

@@ -15,6 +15,7 @@ from cryodask.errors import ConfigError, DataError
 from cryodask.workflows.batch_journal import JOURNAL, Failure, open_journal, read_state
 from cryodask.workflows.batch_manifest import Entry
 from cryodask.workflows.batch_stages import Outcome
+from cryodask.workflows.batch_status import summarise
 
 ENTRY = Entry(name="a", stages=("reconstruct", "match"), tilt_series="/data.zarr", model="model_000")
 TOKENS = {"reconstruct": "r1", "match": "m1"}
@@ -50,6 +51,19 @@ def test_other_inputs_make_all_later_stages_pending(tmp_path: Path) -> None:
         assert journal.state.pending(ENTRY, TOKENS) == []
         assert journal.state.pending(ENTRY, {**TOKENS, "match": "m2"}) == ["match"]
         assert journal.state.pending(ENTRY, {**TOKENS, "reconstruct": "r2"}) == ["reconstruct", "match"]
+
+
+def test_a_stage_that_fails_from_other_inputs_is_not_done_any_more(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        journal.write("entry", name="a", entry=ENTRY.to_dict())
+        journal.outcome(outcome("reconstruct"))
+        journal.outcome(outcome("match"))
+        assert journal.state.is_done(ENTRY)
+        journal.outcome(outcome("reconstruct", reason="other parameters", token="r2"))
+    state = read_state(tmp_path)
+    assert state.done == {}
+    stages = summarise(state)["stages"]
+    assert [(s["done"], s["failed"], s["pending"]) for s in stages.values()] == [(0, 1, 0), (0, 0, 1)]
 
 
 def test_a_line_cut_short_costs_only_itself(tmp_path: Path) -> None:
