@@ -163,6 +163,7 @@ def _run(
 ) -> None:
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
+    from cryodask.cluster.batch_page import page_link, publisher
     from cryodask.workflows.batch_journal import open_journal
     from cryodask.workflows.batch_run import run_batch
     from cryodask.workflows.batch_status import summarise
@@ -176,6 +177,8 @@ def _run(
         else:
             entries = _failed(journal, folder, *again)
         with open_session(cluster, report) as session:
+            if (link := page_link(session.dashboard_link)) is not None:
+                click.echo(f"batch: {link}", err=True)
             settings = request.settings(
                 folder, client=session.client, progress=progress, overwrite=overwrite, notice=lambda n: notices([n])
             )
@@ -186,6 +189,7 @@ def _run(
                 client=session.client,
                 progress=progress,
                 arrivals=arrivals(journal) if callable(arrivals) else None,
+                observe=publisher(session),
             )
         found = summarise(journal.state)
     click.echo(table(found))

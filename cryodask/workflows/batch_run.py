@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from distributed import Client
 
@@ -15,6 +16,10 @@ from cryodask.workflows.batch_journal import Journal
 from cryodask.workflows.batch_lanes import HereLane, Lane, SpreadLane, WholeLane, threads_of
 from cryodask.workflows.batch_manifest import Entry
 from cryodask.workflows.batch_stages import BatchSettings, Outcome, fingerprints
+from cryodask.workflows.batch_status import summarise
+
+Observer = Callable[[Callable[[], dict[str, Any]], bool], None]
+"""Is handed a function that makes the summary of ``batch_status``, and whether it is the last time."""
 
 POLL_SECONDS = 0.5
 """How long to wait for an outcome before looking after everything else."""
@@ -52,14 +57,17 @@ def run_batch(
     progress: Progress,
     arrivals: Arrivals | None = None,
     lane: Lane | None = None,
+    observe: Observer | None = None,
 ) -> BatchResult:
     """Send ``entries`` through their stages; what the journal has as done, or as failed, is left as it is.
+
+    ``observe`` is told after each change, and once at the end, how the batch stands.
 
     Raises:
         StoreError: Nothing can be written any more; the tomograms under way are not counted as failed.
         ClusterError: The scheduler was lost.
     """
-    batch = _Batch(journal, settings, arrivals or Arrivals())
+    batch = _Batch(journal, settings, arrivals or Arrivals(), observe)
     batch.take(entries)
     chosen = lane or _choose_lane(client, settings, len(batch.queue), open_ended=arrivals is not None)
     total = None if arrivals is not None else len(batch.queue)
@@ -68,6 +76,7 @@ def run_batch(
             batch.run(chosen, bar)
     finally:
         chosen.close()
+    batch.tell(last=True)
     return batch.result()
 
 
@@ -80,8 +89,8 @@ def _choose_lane(client: Client | None, settings: BatchSettings, waiting: int, *
 
 
 class _Batch:
-    def __init__(self, journal: Journal, settings: BatchSettings, arrivals: Arrivals) -> None:
-        self.journal, self.settings, self.arrivals = journal, settings, arrivals
+    def __init__(self, journal: Journal, settings: BatchSettings, arrivals: Arrivals, observe: Observer | None) -> None:
+        self.journal, self.settings, self.arrivals, self._observe = journal, settings, arrivals, observe
         self.queue: deque[tuple[Entry, list[tuple[str, str]]]] = deque()
         self.names: set[str] = set()
         self._left: dict[str, int] = {}
@@ -115,6 +124,12 @@ class _Batch:
                 return
             for outcome in lane.collect(POLL_SECONDS):
                 self._record(outcome, bar)
+            self.tell(last=False)
+
+    def tell(self, *, last: bool) -> None:
+        """Let the observer know, which decides whether it wants to hear the summary."""
+        if self._observe is not None:
+            self._observe(lambda: summarise(self.journal.state), last)
 
     def _record(self, outcome: Outcome, bar: Stage) -> None:
         if outcome.disk_full:
