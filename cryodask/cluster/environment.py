@@ -15,4 +15,14 @@ KEEP_FREED_MEMORY = {
 """glibc gives freed arrays back to the system at once (and Dask asks it to); the next array of that size then costs a
 page fault every 4 KiB. Keeping them cut the system time of the quick benchmark from 52 to 10 s, of 190 s in all."""
 
-WORKERS = SINGLE_THREADED | KEEP_FREED_MEMORY
+MEMORY_LIMITS = {"target": False, "spill": False, "pause": False, "terminate": 0.95}
+"""Shares of its memory at which a worker takes measures (Dask's ``distributed.worker.memory``).
+
+Tasks read and write Zarr and leave next to nothing to spill. A worker that keeps freed memory looks full after a large
+task and, once paused, would never start another: a whole batch stood still that way. What remains is to end a worker
+before the system does."""
+
+_DASK = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{name.upper()}": str(value) for name, value in MEMORY_LIMITS.items()}
+
+WORKERS = SINGLE_THREADED | KEEP_FREED_MEMORY | _DASK
+"""All of them, for workers that are started by a command line."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import dask
 from distributed import Client, LocalCluster
 
-from cryodask.cluster.environment import WORKERS
+from cryodask.cluster.environment import MEMORY_LIMITS, WORKERS
 from cryodask.cluster.machine import available_memory_bytes, processor_count
 from cryodask.cluster.session import Session, loopback_link
 from cryodask.cluster.spec import ClusterSpec
@@ -61,7 +61,8 @@ def size_up(spec: ClusterSpec) -> tuple[int, int]:
 def _start(workers: int, memory_bytes: int, folder: str, host: str, tls: TlsFiles | None) -> LocalCluster:
     try:
         # The scheduler takes its scratch folder from the configuration only.
-        with _worker_environment(WORKERS), dask.config.set({"temporary-directory": folder}):
+        limits = {f"distributed.worker.memory.{name}": value for name, value in MEMORY_LIMITS.items()}
+        with _worker_environment(WORKERS), dask.config.set({"temporary-directory": folder, **limits}):
             return LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

@@ -57,6 +57,23 @@ def test_workers_are_single_threaded_and_limited(session: Session) -> None:
     assert [worker["memory_limit"] for worker in workers] == [MEMORY, MEMORY]
 
 
+def test_a_worker_that_keeps_freed_memory_is_not_paused(session: Session) -> None:
+    """It would look full for ever, and a batch stood still that way."""
+    settings = set(client_of(session).run(memory_settings).values())
+    assert settings == {(False, False, False, 0.95)}
+
+
+def memory_settings(dask_worker: Any) -> tuple[object, ...]:  # noqa: ANN401
+    manager = dask_worker.memory_manager
+    terminate = dask.config.get("distributed.worker.memory.terminate")
+    return (
+        manager.memory_target_fraction,
+        manager.memory_spill_fraction,
+        manager.memory_pause_fraction,
+        terminate,
+    )
+
+
 def test_the_dashboard_answers_on_loopback_only(session: Session) -> None:
     assert session.dashboard_link is not None
     assert session.dashboard_link.startswith("http://127.0.0.1:")
