@@ -21,6 +21,7 @@ BOUNDS: dict[str, Bound] = {
     "SampleParameters.box_voxels": Bound(4, 16_384, "voxels"),
     "SampleParameters.voxel_size_angstrom": Bound(0.5, 50, "angstrom"),
     "SampleParameters.particle_count": Bound(0, 1_000_000),
+    "SampleParameters.volume_fraction": Bound(0.0001, 0.5),
     "SampleParameters.class_counts": Bound(0, 1_000_000),
     "SampleParameters.class_weights": Bound(0, 1_000_000),
     "SampleParameters.molecular_weight_kda": Bound(0, 100_000, "kDa"),

@@ -21,6 +21,10 @@ class SampleParameters:
     """Grand model size (z, y, x); z is the ice thickness."""
     voxel_size_angstrom: float = 5.0
     particle_count: CountRange = (1000, 3000)
+    volume_fraction: float | None = None
+    """Share of the box that the particles' shapes fill, in place of ``particle_count``; above 0.1 with ``shapes``."""
+    placement: Literal["spheres", "shapes"] = "spheres"
+    """What must not overlap: bounding spheres, or the particles' own shapes, which pack more densely."""
     class_counts: dict[str, int] | None = None
     """Particles of each class named here, exactly; together they replace ``particle_count``."""
     class_weights: dict[str, float] | None = None

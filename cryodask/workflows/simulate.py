@@ -21,6 +21,7 @@ from cryodask.ops import bodies
 from cryodask.ops import sample as sample_ops
 from cryodask.ops.acquisition import TiltSettings, draw_tilts, tilts_and_order
 from cryodask.ops.densities import DensitySource
+from cryodask.ops.placement import draw_particles, require_classes
 from cryodask.ops.projection import ImageCurves, TiltImages, simulate_tilt, simulated_images
 from cryodask.ops.vesicles import draw_vesicles
 from cryodask.params.loader import to_dict
@@ -65,7 +66,7 @@ class SimulateJob:
                     f"a structure is named {name!r}, the class of gold beads or of vesicles: rename it, or set "
                     "sample.gold_count or sample.vesicle_count to 0"
                 )
-        sample_ops.require_classes(self.parameters.sample, proteins)
+        require_classes(self.parameters.sample, proteins)
         step = 2 * sample_ops.TRUTH_BINNING
         if any(n % step for n in self.parameters.sample.box_voxels):
             given = list(self.parameters.sample.box_voxels)
@@ -132,8 +133,8 @@ class _Model:
         vesicles = draw_vesicles(sample, self._generator(_VESICLES))
         gold = bodies.draw_gold(sample, self._generator(_GOLD), vesicles)
         others: list[bodies.Body] = [*gold, *vesicles]
-        particles = sample_ops.draw_particles(
-            {name: d.radius_angstrom for name, d in self.densities.items()},
+        particles = draw_particles(
+            self.densities,
             self.job.parameters.sample,
             self._generator(_SAMPLE),
             self.name,
