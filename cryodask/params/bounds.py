@@ -27,6 +27,8 @@ BOUNDS: dict[str, Bound] = {
     "SampleParameters.molecular_weight_kda": Bound(0, 100_000, "kDa"),
     "SampleParameters.gold_count": Bound(0, 10_000),
     "SampleParameters.vesicle_count": Bound(0, 1_000),
+    "SampleParameters.carbon_film_nm": Bound(1, 200, "nm"),
+    "SampleParameters.carbon_share": Bound(0.001, 0.95),
     "SampleParameters.clearance_angstrom": Bound(0, 1_000, "angstrom"),
     "SampleParameters.motion_blur_sigma_angstrom": Bound(0, 100, "angstrom"),
     "SampleParameters.solvent_potential_v": Bound(0, 20, "V"),

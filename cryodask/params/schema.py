@@ -33,6 +33,10 @@ class SampleParameters:
     """Classes outside this range are left out, with a notice."""
     gold_count: CountRange = (0, 0)
     vesicle_count: CountRange = (0, 0)
+    carbon_film_nm: Range | None = None
+    """Thickness of a carbon film whose edge reaches into the field; None for a field without carbon."""
+    carbon_share: Range = (0.2, 0.2)
+    """Share of the field that the film covers, drawn once a model."""
     clearance_angstrom: float = 5.0
     """Least gap between the bounding spheres of two particles."""
     motion_blur_sigma_angstrom: float = 4.0
