@@ -27,10 +27,11 @@ from cryodask.workflows.search_inputs import is_store
 
 def truths_of_store(store: Store) -> list[Truth]:
     """The truth of every simulated tomogram of a data set."""
-    return [_truth_of_model(store, name) for name in layout.models_with(store, "truth")]
+    return [truth_of_model(store, name) for name in layout.models_with(store, "truth")]
 
 
-def _truth_of_model(store: Store, name: str) -> Truth:
+def truth_of_model(store: Store, name: str) -> Truth:
+    """The truth of one simulated tomogram; NotInStoreError if the data set has none of it."""
     group = layout.truth_group(name)
     occupancy = store.source(group, "occupancy_mask")
     nz, ny, nx = occupancy.shape
