@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,23 @@ if TYPE_CHECKING:
     "challenge of 2024.",
 )
 @click.option("--json", "json_file", type=OutputFile(), help="Write the numbers here.")
+@click.option(
+    "--compare",
+    "others",
+    multiple=True,
+    metavar="PICKS|RUN|paper",
+    help="Set beside it: other picks, the JSON file or run folder of an earlier evaluation, or the paper's eight "
+    "submissions; repeatable.",
+)
 @cluster_options
 @verbose_option
 def evaluate(
-    picks: tuple[Path, ...], truth: tuple[Path, ...], mode: str, json_file: Path | None, cluster: ClusterSpec
+    picks: tuple[Path, ...],
+    truth: tuple[Path, ...],
+    mode: str,
+    json_file: Path | None,
+    others: tuple[str, ...],
+    cluster: ClusterSpec,
 ) -> None:
     """Score picks against the truth.
 
@@ -42,13 +56,15 @@ def evaluate(
     """
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
+    from cryodask.workflows.evaluate import compare, read_submissions
     from cryodask.workflows.evaluate import evaluate as run
-    from cryodask.workflows.evaluate import read_submissions
     from cryodask.workflows.picks_folder import write_json
 
     truths, submitted = read_submissions(picks, truth)
     with open_session(cluster) as session:
         result = run(truths, submitted, mode, client=session.client, progress=make_progress())
+        if others:
+            result = compare(others, truth, result, client=session.client, progress=make_progress())
     if json_file is not None:
         write_json(json_file, result)
     click.echo(summary(result))
@@ -66,9 +82,25 @@ def summary(result: dict[str, Any]) -> str:
         f"classes       macro F1 {number(result['classification']['macro_f1'])}",
         *(f"  {name:<16} F1 {number(value)}" for name, value in result["classification"]["f1"].items()),
         *([f"F4 score      {number(result['f_beta']['score'])}"] if "f_beta" in result else []),
+        *comparison_lines(result),
         *(f"note: {note}" for note in result["notes"]),
     ]
     return "\n".join(lines)
+
+
+def comparison_lines(result: dict[str, Any]) -> Iterator[str]:
+    """The table of ``--compare``, these picks first."""
+    if not result.get("comparison"):
+        return
+    own = {"name": "these picks", **result, "macro_f1": result["classification"]["macro_f1"]}
+    rows = [own, *result["comparison"]]
+    width = max(len(row["name"]) for row in rows)
+    yield f"{'':<{width}}     RR     TP     FP     FN     MH     AD recall precision     F1 macro F1"
+    for row in rows:
+        found = row["localization"]
+        counts = "".join(f"{found[key]:>7}" for key in ("RR", "TP", "FP", "FN", "MH"))
+        shown = f"{number(found['AD']):>7}{number(found['recall']):>7}{number(found['precision']):>10}"
+        yield f"{row['name']:<{width}}{counts}{shown}{number(found['F1']):>7}{number(row['macro_f1']):>9}"
 
 
 def number(value: float | None) -> str:

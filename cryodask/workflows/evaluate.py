@@ -20,6 +20,7 @@ from cryodask.model.progress import Progress
 from cryodask.ops.evaluation import evaluate_counts, picks_by_tomogram
 from cryodask.ops.evaluation_result import finalise
 from cryodask.workflows import layout
+from cryodask.workflows.comparison import PAPER, PAPER_NOTE, Row, paper_rows, row_of, stored_row
 from cryodask.workflows.execution import execute
 from cryodask.workflows.picks_folder import stored_picks
 from cryodask.workflows.search_inputs import is_store
@@ -107,3 +108,34 @@ def evaluate(
     (counts,) = execute([task], client=client, progress=progress, stage=f"evaluate {mode}")
     weights = {name: value for truth in truths for name, value in truth.molecular_weight_kda.items()}
     return finalise(counts, molecular_weight_kda=weights, notes=notes)
+
+
+def compare(
+    others: Sequence[str],
+    truth_paths: Sequence[Path],
+    result: dict[str, Any],
+    *,
+    client: Client | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """``result`` with ``comparison``: one row for each of ``others``, and a note where rows are not of one kind.
+
+    ``others`` holds ``paper``, JSON files of evaluations or folders of ``benchmark``, and picks, which are evaluated
+    against the same truths.
+    """
+    rows: list[Row] = []
+    for other in others:
+        if other == PAPER:
+            rows += paper_rows()
+            continue
+        path = Path(other)
+        if not path.exists():
+            raise DataError(f"{path}: no such picks, evaluation or run to compare with; {PAPER!r} stands for the paper")
+        row = stored_row(path, result["mode"])
+        if row is None:
+            truths, picks = read_submissions([path] * max(1, len(truth_paths)), truth_paths)
+            own = evaluate(truths, picks, result["mode"], client=client, progress=progress)
+            row = row_of(path.stem, str(path), own)
+        rows.append(row)
+    notes = [PAPER_NOTE] if PAPER in others and rows else []
+    return {**result, "comparison": rows, "notes": [*result["notes"], *notes]}

@@ -76,6 +76,7 @@ def bad(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nan.star": f"{STAR}1 2 nan syn-0060-c1\n",
         "columns.star": "data_particles\nloop_\n_rlnCoordinateX #1\n1\n",
         "columns.csv": "class,x,y\nsyn-0060-c1,1,2\n",
+        "czii.json": json.dumps({"mode": "czii", "localization": {}, "classification": {}}),
         "file": "in the way",
         "file.zarr": "in the way",
     }.items():
@@ -324,6 +325,16 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("evaluate", "{picks}", "{picks}", "--truth", "{data}", "--truth", "{data}", *SYNC),
         2,
         ("data.zarr is given twice",),
+    ),
+    "compare with nothing": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--compare", "{bad}/x", *SYNC),
+        3,
+        ("bad0/x", "'paper' stands for"),
+    ),
+    "compare with another mode": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--compare", "{bad}/czii.json", *SYNC),
+        3,
+        ("czii.json", "in mode czii, not in mode strict"),
     ),
     # -- checks
     "check nothing": (("check", "{bad}/x.zarr"), 3, ("x.zarr", "no such file")),

@@ -156,6 +156,25 @@ def test_several_picks_go_together_or_in_pairs(call: Call, example: Example, tmp
     assert result["notes"] == []
 
 
+def test_compare_sets_picks_runs_and_the_paper_side_by_side(call: Call, example: Example, tmp_path: Path) -> None:
+    perfect, earlier, file = tmp_path / "perfect.star", tmp_path / "earlier.json", tmp_path / "e.json"
+    write_star(perfect, truth_of(example), shape=(16, 32, 32), voxel_size_angstrom=10.0)
+    command = ("evaluate", example.picks, "--truth", example.data, "--mode", "shrec21", *SYNC, "--json")
+    assert call(*command, earlier).exit_code == 0
+    done = call(*command, file, "--compare", perfect, "--compare", earlier, "--compare", "paper")
+    assert done.exit_code == 0, done.err
+    result, before = json.loads(file.read_text()), json.loads(earlier.read_text())
+    first, second, *paper = result["comparison"]
+    assert (first["name"], first["localization"]["TP"], first["macro_f1"]) == ("perfect", 2, 1)
+    assert (second["name"], second["localization"]) == ("earlier", before["localization"])
+    assert len(paper) == 8
+    assert {row["name"]: row["localization"]["FN"] for row in paper}["TM-F"] == 602
+    assert any("paper" in note for note in result["notes"])
+    lines = done.out.splitlines()
+    assert any(" ".join(line.split()) == "TM 4195 1073 583 492 716 2.620 0.683 0.256 0.372 0.474" for line in lines)
+    assert sum(line.startswith(("these picks", "perfect", "earlier")) for line in lines) == 3
+
+
 def test_benchmark_runs_through_and_does_nothing_twice(call: Call, tmp_path: Path) -> None:
     run = tmp_path / "run"
     # Truth masks are binned by 2: with another binning there is no signal-to-noise ratio, but all the rest.
