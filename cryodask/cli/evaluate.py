@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cryodask.cli.options import InputPath, OutputFile, cluster_options, verbose_option
+from cryodask.cli.options import ClassWeight, InputPath, OutputFile, OutputFolder, cluster_options, verbose_option
 
 if TYPE_CHECKING:
     from cryodask.cluster import ClusterSpec
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
     "challenge of 2024.",
 )
 @click.option("--json", "json_file", type=OutputFile(), help="Write the numbers here.")
+@click.option("--csv", "csv_folder", type=OutputFolder(), help="Write the same numbers as CSV tables into this folder.")
+@click.option(
+    "--class-weight",
+    "class_weights",
+    type=ClassWeight(),
+    multiple=True,
+    metavar="CLASS=WEIGHT",
+    help="Weight of a class in the score of mode czii, 1 unless given; repeatable.",
+)
 @click.option(
     "--compare",
     "others",
@@ -47,6 +56,8 @@ def evaluate(
     truth: tuple[Path, ...],
     mode: str,
     json_file: Path | None,
+    csv_folder: Path | None,
+    class_weights: tuple[tuple[str, float], ...],
     others: tuple[str, ...],
     cluster: ClusterSpec,
 ) -> None:
@@ -54,20 +65,33 @@ def evaluate(
 
     PICKS are folders of `cryodask match`, STAR or CSV files, or the benchmark's text lists (CLASS x y z ...).
     """
+    if class_weights and mode != "czii":
+        raise click.UsageError(f"--class-weight is for --mode czii only, not for {mode}")
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
     from cryodask.workflows.evaluate import compare, read_submissions
     from cryodask.workflows.evaluate import evaluate as run
+    from cryodask.workflows.evaluation_tables import write_tables
     from cryodask.workflows.picks_folder import write_json
 
     truths, submitted = read_submissions(picks, truth)
     with open_session(cluster) as session:
-        result = run(truths, submitted, mode, client=session.client, progress=make_progress())
+        result = run(
+            truths,
+            submitted,
+            mode,
+            client=session.client,
+            progress=make_progress(),
+            class_weights=dict(class_weights),
+        )
         if others:
             result = compare(others, truth, result, client=session.client, progress=make_progress())
     if json_file is not None:
         write_json(json_file, result)
+    if csv_folder is not None:
+        write_tables(csv_folder, result)
     click.echo(summary(result))
+    echo_notes(result)
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -83,9 +107,14 @@ def summary(result: dict[str, Any]) -> str:
         *(f"  {name:<16} F1 {number(value)}" for name, value in result["classification"]["f1"].items()),
         *([f"F4 score      {number(result['f_beta']['score'])}"] if "f_beta" in result else []),
         *comparison_lines(result),
-        *(f"note: {note}" for note in result["notes"]),
     ]
     return "\n".join(lines)
+
+
+def echo_notes(result: dict[str, Any]) -> None:
+    """What a reader of the numbers has to know, beside them: on standard error."""
+    for note in result["notes"]:
+        click.echo(f"note: {note}", err=True)
 
 
 def comparison_lines(result: dict[str, Any]) -> Iterator[str]:

@@ -44,7 +44,14 @@ def _truth_of_model(store: Store, name: str) -> Truth:
         class_ids=tuple(layout.required(store, group, "classes")),
         radius_angstrom=known_values(layout.required(store, group, "mask_radius_angstrom")),
         molecular_weight_kda=known_values(layout.required(store, group, "molecular_weight_kda")),
+        symmetry=_symmetries(store, layout.required(store, group, "classes")),
     )
+
+
+def _symmetries(store: Store, class_ids: Sequence[str]) -> dict[str, str]:
+    """Point groups of the structures that the data set holds."""
+    held = [name for name in class_ids if store.is_complete(layout.structure_group(name))]
+    return {name: str(store.info(layout.structure_group(name)).get("symmetry", "C1")) for name in held}
 
 
 def known_values(values: Mapping[str, float | None]) -> dict[str, float]:
@@ -97,7 +104,13 @@ def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[lis
 
 
 def evaluate(
-    truths: Sequence[Truth], picks: Particles, mode: str, *, client: Client | None, progress: Progress
+    truths: Sequence[Truth],
+    picks: Particles,
+    mode: str,
+    *,
+    client: Client | None,
+    progress: Progress,
+    class_weights: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The evaluation of ``picks`` against ``truths`` (see ``ops.evaluation_result.finalise`` for its keys)."""
     names = [truth.name for truth in truths]
@@ -107,7 +120,7 @@ def evaluate(
     task = evaluate_counts(list(zip(truths, parts, strict=True)), mode=mode)
     (counts,) = execute([task], client=client, progress=progress, stage=f"evaluate {mode}")
     weights = {name: value for truth in truths for name, value in truth.molecular_weight_kda.items()}
-    return finalise(counts, molecular_weight_kda=weights, notes=notes)
+    return finalise(counts, molecular_weight_kda=weights, class_weights=class_weights, notes=notes)
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -154,6 +155,32 @@ def test_several_picks_go_together_or_in_pairs(call: Call, example: Example, tmp
     assert result["n_tomograms"] == 2
     assert (result["localization"]["TP"], result["localization"]["FN"]) == (1 + 2, 1)
     assert result["notes"] == []
+
+
+@pytest.mark.parametrize("mode", ["strict", "shrec21", "czii"])
+def test_csv_tables_hold_the_numbers_of_the_json(call: Call, example: Example, mode: str, tmp_path: Path) -> None:
+    file, folder = tmp_path / "e.json", tmp_path / "tables"
+    command = ("evaluate", example.picks, "--truth", example.data, "--mode", mode, "--compare", "paper", *SYNC)
+    done = call(*command, "--json", file, "--csv", folder)
+    assert done.exit_code == 0, done.err
+    result = json.loads(file.read_text())
+    tables = {path.stem: list(csv.reader(path.read_text().splitlines())) for path in folder.iterdir()}
+    assert {len({len(row) for row in table}) for table in tables.values()} == {1}  # no ragged table
+    header, picks, ceiling = tables["localization"]
+    for row, own in ((picks, result["localization"]), (ceiling, result["ceiling"]["localization"])):
+        for key, value in own.items():
+            assert row[header.index(key)] == ("" if value is None else str(value))
+    labels = result["classification"]["labels"]
+    assert tables["confusion"][0][1:] == labels
+    assert [list(map(int, row[1:])) for row in tables["confusion"][1:]] == result["classification"]["confusion"]
+    f1 = {row[0]: float(row[2]) for row in tables["classes"][1:]}
+    assert f1 == result["classification"]["f1"]
+    assert len(tables["comparison"]) == 1 + 8
+    assert len(tables["curve"]) == 1 + len(result["curve"]["score"])
+    assert [row[0] for row in tables["tomograms"][1:]] == ["model_000"]
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert call(*command, "--csv", folder).exit_code == 0
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_compare_sets_picks_runs_and_the_paper_side_by_side(call: Call, example: Example, tmp_path: Path) -> None:
