@@ -63,7 +63,8 @@ def evaluate(
 ) -> None:
     """Score picks against the truth.
 
-    PICKS are folders of `cryodask match`, STAR or CSV files, or the benchmark's text lists (CLASS x y z ...).
+    PICKS are folders of `cryodask match`, STAR, CSV or copick's JSON files, or the benchmark's text lists (CLASS x y z
+    ...).
     """
     if class_weights and mode != "czii":
         raise click.UsageError(f"--class-weight is for --mode czii only, not for {mode}")

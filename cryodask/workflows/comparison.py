@@ -88,7 +88,7 @@ def stored_row(path: Path, mode: str) -> Row | None:
         raise DataError(f"{file} is no JSON file: {error}") from None
     found = list(_evaluations(held))
     if not found:
-        return None
+        return None  # picks of copick, or nothing that anybody knows, as their reader will say
     wanted = [evaluation for evaluation in found if evaluation["mode"] == mode]
     if not wanted:
         modes = ", ".join(str(evaluation["mode"]) for evaluation in found)
