@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=OutputFile(), help="Write the numbers here.")
 @click.option("--csv", "csv_folder", type=OutputFolder(), help="Write the same numbers as CSV tables into this folder.")
 @click.option(
+    "--report",
+    "report_file",
+    type=OutputFile(),
+    help="Write tables, figures and slices as one HTML file that needs no other.",
+)
+@click.option(
     "--class-weight",
     "class_weights",
     type=ClassWeight(),
@@ -57,6 +63,7 @@ def evaluate(
     mode: str,
     json_file: Path | None,
     csv_folder: Path | None,
+    report_file: Path | None,
     class_weights: tuple[tuple[str, float], ...],
     others: tuple[str, ...],
     cluster: ClusterSpec,
@@ -68,29 +75,38 @@ def evaluate(
     """
     if class_weights and mode != "czii":
         raise click.UsageError(f"--class-weight is for --mode czii only, not for {mode}")
+    from cryodask.cli._running import command_line
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
-    from cryodask.workflows.evaluate import compare, read_submissions
+    from cryodask.workflows.evaluate import compare, conditions_of, read_submissions, with_conditions
     from cryodask.workflows.evaluate import evaluate as run
+    from cryodask.workflows.evaluation_report import write_evaluation_report
     from cryodask.workflows.evaluation_tables import write_tables
     from cryodask.workflows.picks_folder import write_json
+    from cryodask.workflows.run_record import TimedProgress
 
+    timed = TimedProgress(make_progress())
     truths, submitted = read_submissions(picks, truth)
     with open_session(cluster) as session:
-        result = run(
-            truths,
-            submitted,
-            mode,
-            client=session.client,
-            progress=make_progress(),
-            class_weights=dict(class_weights),
-        )
+        weights = dict(class_weights)
+        result = run(truths, submitted, mode, client=session.client, progress=timed, class_weights=weights)
+        result = with_conditions(result, conditions_of(truth))
         if others:
-            result = compare(others, truth, result, client=session.client, progress=make_progress())
+            result = compare(others, truth, result, client=session.client, progress=timed)
     if json_file is not None:
         write_json(json_file, result)
     if csv_folder is not None:
         write_tables(csv_folder, result)
+    if report_file is not None:
+        write_evaluation_report(
+            report_file,
+            truth_paths=truth,
+            truths=truths,
+            picks=submitted,
+            result=result,
+            command=command_line(),
+            seconds=timed.seconds,
+        )
     click.echo(summary(result))
     echo_notes(result)
 

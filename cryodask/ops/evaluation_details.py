@@ -6,7 +6,7 @@ are many become histograms with fixed bins, and of examples only the foremost ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -49,6 +49,8 @@ class Example:
     class_id: str
     voxel: tuple[float, float, float]
     """Position (z, y, x)."""
+    centred_angstrom: tuple[float, float, float]
+    """The same from the volume's centre."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -215,27 +217,31 @@ def _foremost(examples: Iterable[Example]) -> tuple[Example, ...]:
 def _false_positives(name: str, picks: Particles, voxel: Floats, judged: Judged) -> tuple[Example, ...]:
     against = np.flatnonzero(judged.against)
     rank = np.where(np.isnan(picks.score[against]), np.inf, -picks.score[against])
-    return _examples(name, picks.class_id, voxel, against, rank)
+    return _examples(name, picks, voxel, against, rank)
 
 
 def _misses(truth: Truth, voxel: Floats, judged: Judged) -> tuple[Example, ...]:
     missed = np.flatnonzero(judged.evaluated & (judged.found_by < 0))
     weights = {name.casefold(): value for name, value in truth.molecular_weight_kda.items()}
     rank = -np.array([weights.get(str(name).casefold(), 0.0) for name in truth.particles.class_id[missed]], float)
-    return _examples(truth.name, truth.particles.class_id, voxel, missed, rank)
+    return _examples(truth.name, truth.particles, voxel, missed, rank)
 
 
-def _examples(
-    name: str, class_id: Sequence[str] | npt.NDArray[np.object_], voxel: Floats, index: Ints, rank: Floats
-) -> tuple[Example, ...]:
+def _examples(name: str, particles: Particles, voxel: Floats, index: Ints, rank: Floats) -> tuple[Example, ...]:
     first = np.argsort(rank, kind="stable")[:EXAMPLES]
     return _foremost(
         Example(
             rank=float(rank[k]),
             tomogram=name,
             index=int(index[k]),
-            class_id=str(class_id[index[k]]),
-            voxel=(float(voxel[index[k], 0]), float(voxel[index[k], 1]), float(voxel[index[k], 2])),
+            class_id=str(particles.class_id[index[k]]),
+            voxel=_triple(voxel[index[k]]),
+            centred_angstrom=_triple(particles.position_angstrom[index[k]]),
         )
         for k in first
     )
+
+
+def _triple(values: Floats) -> tuple[float, float, float]:
+    a, b, c = values.tolist()
+    return a, b, c

@@ -31,10 +31,10 @@ def finalise(
     ``groups`` (mean F1 of the small, medium and large proteins; None without ``molecular_weight_kda``); ``ceiling``,
     the localization and macro_f1 of the truth evaluated against itself; ``picks``, how many were submitted, and of
     them outside the volume (``clipped``), ``duplicate``, ``further`` ones on a particle, of ``unknown_class`` and
-    ``not_evaluated``; ``distances``, ``orientation``, ``curve``, ``tomograms`` and ``examples`` (see
-    ``evaluation_statistics``); ``intervals`` from resampling; and ``notes``, sentences for the reader. Mode ``czii``
-    adds ``f_beta``: ``beta``, the value of each ``class``, and their ``score``, the mean weighted by
-    ``class_weights`` (1 where a class has none).
+    ``not_evaluated``; ``distances``, ``orientation``, ``curve``, ``weight_correlation``, ``tomograms`` and
+    ``examples`` (see ``evaluation_statistics``); ``intervals`` from resampling; and ``notes``, sentences for the
+    reader. Mode ``czii`` adds ``f_beta``: ``beta``, the value of each ``class``, and their ``score``, the mean weighted
+    by ``class_weights`` (1 where a class has none).
     """
     f1 = _class_f1(counts, counts.picks)
     proteins = _proteins(counts, f1)
@@ -61,6 +61,7 @@ def finalise(
         "distances": statistics.distances(counts),
         "orientation": statistics.orientation(counts),
         "curve": statistics.curve(counts),
+        "weight_correlation": statistics.weight_correlation(proteins, known),
         "intervals": {
             "level": LEVEL,
             "resamples": RESAMPLES,

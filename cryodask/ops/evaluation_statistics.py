@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from cryodask.kernels.association import pearson, spearman
 from cryodask.kernels.scoring import DISTANCE_UNITS_PER_VOXEL, Row
 from cryodask.kernels.scoring_ratios import f1_scores, localization_ratios, mean, ratio
 from cryodask.ops.evaluation import EvaluationCounts
@@ -67,6 +69,21 @@ def curve(counts: EvaluationCounts) -> dict[str, Any] | None:
         "recall": [ratio(int(found[k]), base) for k in kept],
         "average_precision": ratio(float((gain * precision).sum()), base),
     }
+
+
+def weight_correlation(f1: Mapping[str, float | None], weight_kda: Mapping[str, float]) -> dict[str, Any]:
+    """How the F1 of classes goes with their molecular weight, with 95 % intervals; None for fewer than four classes.
+
+    ``pearson_log`` takes the logarithm of the weight, which spans two decades in the benchmark.
+    """
+    known = [(weight_kda[name], value) for name, value in f1.items() if name in weight_kda and value is not None]
+    weights, values = [weight for weight, _ in known], [value for _, value in known]
+    found = {
+        "pearson": pearson(weights, values),
+        "pearson_log": pearson([math.log10(weight) for weight in weights], values),
+        "spearman": spearman(weights, values),
+    }
+    return {"weight_kda": dict(weight_kda), **{k: None if own is None else asdict(own) for k, own in found.items()}}
 
 
 def tomograms(counts: EvaluationCounts, proteins: Sequence[int]) -> list[dict[str, Any]]:
@@ -134,4 +151,5 @@ def _example(own: Example, ranked_by: str) -> dict[str, Any]:
         "x": x,
         "y": y,
         "z": z,
+        "centred_angstrom": list(reversed(own.centred_angstrom)),
     }

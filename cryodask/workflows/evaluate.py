@@ -21,6 +21,7 @@ from cryodask.ops.evaluation import evaluate_counts, picks_by_tomogram
 from cryodask.ops.evaluation_result import finalise
 from cryodask.workflows import layout
 from cryodask.workflows.comparison import PAPER, PAPER_NOTE, Row, paper_rows, row_of, stored_row
+from cryodask.workflows.defocus import defocus_of_store
 from cryodask.workflows.execution import execute
 from cryodask.workflows.picks_folder import stored_picks
 from cryodask.workflows.search_inputs import is_store
@@ -121,6 +122,24 @@ def evaluate(
     (counts,) = execute([task], client=client, progress=progress, stage=f"evaluate {mode}")
     weights = {name: value for truth in truths for name, value in truth.molecular_weight_kda.items()}
     return finalise(counts, molecular_weight_kda=weights, class_weights=class_weights, notes=notes)
+
+
+def conditions_of(truth_paths: Sequence[Path]) -> dict[str, Mapping[str, float]]:
+    """Defocus of the tomograms of a single data set; nothing for other truths, which do not tell it."""
+    if len(truth_paths) != 1 or not is_store(truth_paths[0]):
+        return {}
+    store = Store(truth_paths[0])
+    return {"defocus_um": defocus_of_store(store, layout.models_with(store, "truth"))}
+
+
+def with_conditions(result: dict[str, Any], conditions: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+    """``result`` with what is known of each tomogram (``snr`` or ``defocus_um``, by its name) in ``tomograms``."""
+    rows = [dict(row) for row in result["tomograms"]]
+    for key, values in conditions.items():
+        if any(values.get(row["name"]) is not None for row in rows):
+            for row in rows:
+                row[key] = values.get(row["name"])
+    return {**result, "tomograms": rows}
 
 
 def compare(

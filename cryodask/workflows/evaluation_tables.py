@@ -14,6 +14,7 @@ from cryodask.workflows.picks_folder import make_folder
 Table = list[list[Any]]
 
 _LOCALIZATION = ("RR", "TP", "FP", "FN", "MH", "AD", "recall", "precision", "miss_rate", "F1")
+_CORRELATION = ("coefficient", "low", "high")
 _TOMOGRAM = ("name", "RR", "TP", "FP", "FN", "recall", "precision", "F1", "macro_f1", "snr", "defocus_um")
 
 
@@ -43,6 +44,7 @@ def tables(evaluation: Mapping[str, Any]) -> dict[str, Table]:
         "confusion": _confusion(evaluation["classification"]),
         "picks": _picks(evaluation["picks"]),
         "intervals": _intervals(evaluation["intervals"]),
+        "weight_correlation": _correlation(evaluation["weight_correlation"]),
         "tomograms": _tomograms(evaluation["tomograms"]),
         "distances": _histogram("distance_voxels", evaluation["distances"], "bin_voxels"),
         "orientation": _histogram("misorientation_deg", evaluation["orientation"] or {}, "bin_deg"),
@@ -111,6 +113,11 @@ def _intervals(intervals: Mapping[str, Any]) -> Table:
     return [["resampled", "number", "level", "low", "high"], *rows]
 
 
+def _correlation(own: Mapping[str, Any]) -> Table:
+    rows = [(name, own[name]) for name in ("pearson", "pearson_log", "spearman") if own[name] is not None]
+    return [["correlation", *_CORRELATION], *([name, *(value[key] for key in _CORRELATION)] for name, value in rows)]
+
+
 def _tomograms(tomograms: Sequence[Mapping[str, Any]]) -> Table:
     known = [key for key in _TOMOGRAM if any(key in row for row in tomograms)]
     return [known, *([row.get(key) for key in known] for row in tomograms)]
@@ -132,7 +139,10 @@ def _curve(curve: Mapping[str, Any] | None) -> Table:
 
 
 def _records(records: Sequence[Mapping[str, Any]]) -> Table:
-    return [list(records[0]), *(list(own.values()) for own in records)] if records else []
+    if not records:
+        return []
+    names = [name for name in records[0] if name != "centred_angstrom"]
+    return [names, *([own[name] for name in names] for own in records)]
 
 
 def _comparison(rows: Sequence[Mapping[str, Any]]) -> Table:

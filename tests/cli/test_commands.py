@@ -183,6 +183,39 @@ def test_csv_tables_hold_the_numbers_of_the_json(call: Call, example: Example, m
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("mode", ["strict", "shrec21", "czii"])
+def test_report_of_an_evaluation_shows_its_numbers_and_the_tomogram(
+    call: Call, example: Example, mode: str, tmp_path: Path
+) -> None:
+    json_file, report = tmp_path / "e.json", tmp_path / "report.html"
+    command = ("evaluate", example.picks, "--truth", example.data, "--mode", mode, "--compare", "paper", *SYNC)
+    done = call(*command, "--json", json_file, "--report", report)
+    assert done.exit_code == 0, done.err
+    result, page = json.loads(json_file.read_text()), report.read_text()
+    assert "://" not in page
+    assert f"F1 = {result['localization']['F1']:.3f}" in page
+    assert f"macro F1 = {result['classification']['macro_f1']:.3f}" in page
+    assert all(f">{name}</td>" in page for name in ("these picks", "DeepFinder", "TM-F"))
+    for title in ("Comparison", "Classes", "Figures", "Tomogram model_000", "How it was made"):
+        assert f"<h2>{title}</h2>" in page
+    assert page.count('class="viewer"') == 1
+    misses = page.partition("<h2>Missed particles, heaviest first</h2>")[2].partition("</section>")[0]
+    assert misses.count("<img") == len(result["examples"]["misses"]) == result["localization"]["FN"]
+    assert "Cumulative F1 over 2 classes: these picks" in page
+
+
+def test_report_of_picks_against_a_shrec_folder(call: Call, example: Example, tmp_path: Path) -> None:
+    folders, report = tmp_path / "folders", tmp_path / "report.html"
+    assert call("export", example.data, "-o", folders).exit_code == 0
+    (folder,) = folders.glob("model_*")
+    assert (folder / "reconstruction.mrc").is_file()
+    done = call("evaluate", example.picks, "--truth", folder, "--report", report, *SYNC)
+    assert done.exit_code == 0, done.err
+    page = report.read_text()
+    assert page.count('class="viewer"') == 1
+    assert "<h2>Missed particles, heaviest first</h2>" in page
+
+
 def test_compare_sets_picks_runs_and_the_paper_side_by_side(call: Call, example: Example, tmp_path: Path) -> None:
     perfect, earlier, file = tmp_path / "perfect.star", tmp_path / "earlier.json", tmp_path / "e.json"
     write_star(perfect, truth_of(example), shape=(16, 32, 32), voxel_size_angstrom=10.0)

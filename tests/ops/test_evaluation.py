@@ -159,7 +159,7 @@ def test_the_result_has_the_agreed_keys_and_goes_to_json(mode: str) -> None:
     result = json.loads(json.dumps(evaluate(truth, make_picks(truth), mode), allow_nan=False))
     own = ["f_beta"] * (mode == "czii")
     first = ["mode", "n_tomograms", "localization", "classification", "ceiling", *own, "picks"]
-    figures = ["distances", "orientation", "curve", "intervals", "tomograms", "examples", "notes"]
+    figures = ["distances", "orientation", "curve", "weight_correlation", "intervals", "tomograms", "examples", "notes"]
     assert list(result) == first + figures
     keys = ["RR", "TP", "FP", "FN", "MH", "AD", "recall", "precision", "miss_rate", "F1"]
     assert list(result["localization"]) == list(result["ceiling"]["localization"]) == keys
