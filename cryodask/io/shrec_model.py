@@ -26,12 +26,16 @@ from cryodask.model.particles import Particles
 Floats = npt.NDArray[np.float64]
 
 GRAND_MODEL, RECONSTRUCTION, CLASS_MASK = "grandmodel.mrc", "reconstruction.mrc", "class_mask.mrc"
+FILLED_OCCUPANCY = "occupancy_mask_filled.mrc"
 PROJECTIONS, PROJECTIONS_BINNED = "projections_unbinned.mrc", "projections.mrc"
 NOISE_FREE = "noisefree_projections.mrc"
 ALIGNMENT_FILE = "alignment_simulated.txt"
 RECORD_FILE = "cryodask.json"
 
-TRUTH_FILES = (GRAND_MODEL, CLASS_MASK, "occupancy_mask.mrc", "particle_locations.txt", NOISE_FREE)
+TRUTH_FILES = (
+    *(GRAND_MODEL, CLASS_MASK, "occupancy_mask.mrc", FILLED_OCCUPANCY),
+    *("particle_locations.txt", NOISE_FREE),
+)
 
 _KIND = "shrec-model"
 _VERSION = 1

@@ -21,6 +21,14 @@ class SampleParameters:
     """Grand model size (z, y, x); z is the ice thickness."""
     voxel_size_angstrom: float = 5.0
     particle_count: CountRange = (1000, 3000)
+    volume_fraction: float | None = None
+    """Share of the box that the particles' shapes fill, in place of ``particle_count``; above 0.1 with ``shapes``."""
+    placement: Literal["spheres", "shapes"] = "spheres"
+    """What must not overlap: bounding spheres, or the particles' own shapes, which pack more densely."""
+    class_counts: dict[str, int] | None = None
+    """Particles of each class named here, exactly; together they replace ``particle_count``."""
+    class_weights: dict[str, float] | None = None
+    """How often a class is drawn relative to the others, where not named 1; None draws all equally often."""
     molecular_weight_kda: Range = (0.0, 100_000.0)
     """Classes outside this range are left out, with a notice."""
     gold_count: CountRange = (0, 0)
@@ -42,6 +50,10 @@ class MicroscopeParameters:
     voltage_kv: float = 300.0
     defocus_um: Range = (2.0, 5.0)
     """Underfocus is positive; at the centre of the specimen."""
+    defocus_jitter_um: float = 0.0
+    """Standard deviation of each image's own defocus about that of the series."""
+    astigmatism_um: Range = (0.0, 0.0)
+    """Largest minus smallest defocus over the directions of an image, drawn once a model with a random direction."""
     spherical_aberration_mm: float = 2.7
     chromatic_aberration_mm: float = 2.7
     energy_spread_ev: float = 0.7
@@ -57,6 +69,10 @@ class AcquisitionParameters:
     tilt_min_deg: float = -60.0
     tilt_max_deg: float = 60.0
     tilt_count: int = 61
+    tilt_deg: tuple[float, ...] | None = None
+    """Tilts one by one in the order of acquisition, in place of evenly spaced ones."""
+    tilt_order: Literal["sequential", "bidirectional", "dose-symmetric"] = "sequential"
+    """In which order evenly spaced tilts are taken: upwards, from the middle up and then down, or by turns."""
     total_dose_e_per_a2: Range = (100.0, 120.0)
     """Over the whole series, divided equally over the tilts."""
     shift_sigma_angstrom: Range = (0.0, 0.0)
@@ -68,13 +84,19 @@ class AcquisitionParameters:
 class DetectorParameters:
     """The camera and what is done to its images."""
 
-    camera: Literal["k2", "ideal"] = "k2"
+    camera: Literal["k2", "ideal", "file"] = "k2"
+    camera_file: str | None = None
+    """For the camera ``file``: its curves as CSV (fraction of Nyquist, MTF, DQE) or its MTF as RELION's STAR file."""
     oversampling: int = 2
     """Camera pixels along one side of an image pixel."""
     beam_damage_snr: Range | None = None
     """Extra Gaussian noise at this signal-to-noise ratio, as in the organisers' configurations; None adds none."""
-    ring_scaling: Literal["none", "synthetic"] = "none"
+    ring_scaling: Literal["none", "synthetic", "file"] = "none"
     """Amplitude profile that the images are scaled to ring by ring."""
+    ring_scaling_file: str | None = None
+    """For the profile ``file``: CSV (frequency in 1/angstrom, amplitude), or a recorded tilt series as MRC."""
+    target_snr: Range | None = None
+    """Signal-to-noise ratio over the tomogram's protein voxels, reached by scaling the noise; None leaves it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,6 +154,9 @@ class _Model:
         occupancy = self.store.source(group, "occupancy_mask")
         ids = np.int16 if len(particles) < 2**15 else np.uint16
         self._write_volume(folder / OCCUPANCY_FILE, occupancy, voxel, ids)
+        if "occupancy_mask_filled" in self.store.open(group).variables:
+            filled = self.store.source(group, "occupancy_mask_filled")
+            self._write_volume(folder / files.FILLED_OCCUPANCY, filled, voxel, ids)
         nz, ny, nx = occupancy.shape
         files.write_locations(folder / LOCATIONS_FILE, particles, particles.voxels((self._frame(nz)[0], ny, nx), voxel))
         files.write_class_table(folder / CLASS_TABLE_FILES[0], labels)

@@ -29,8 +29,10 @@ from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.model.evaluation import Truth
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
+from cryodask.model.source import ArraySource
 from cryodask.params.tokens import token
 from cryodask.workflows import layout
+from cryodask.workflows.truth_table import with_bounding_boxes
 
 _ROWS = 32
 _MODEL = re.compile(r"model_(\d+)")
@@ -124,19 +126,27 @@ class _Model:
         attrs = self._truth_attrs(truth)
         class_mask = self._class_mask(occupancy, particles, attrs["classes"])
         group = layout.truth_group(self.name)
-        made_of = self._token(OCCUPANCY_FILE, LOCATIONS_FILE, files.CLASS_MASK, files.RECORD_FILE)
+        masks: dict[str, npt.NDArray[Any]] = {"class_mask": class_mask, "occupancy_mask": occupancy.astype(np.int32)}
+        if (self.folder / files.FILLED_OCCUPANCY).is_file():
+            filled = read_volume(self.folder / files.FILLED_OCCUPANCY, dtype=None)[0]
+            masks["occupancy_mask_filled"] = self._cropped(filled, files.FILLED_OCCUPANCY).astype(np.int32)
+        if any(mask.shape != occupancy.shape for mask in masks.values()):
+            raise DataError(f"{self.folder}: its masks differ in shape, they are not of one model")
+        made_of = self._token(
+            OCCUPANCY_FILE, LOCATIONS_FILE, files.CLASS_MASK, files.FILLED_OCCUPANCY, files.RECORD_FILE
+        )
         self._write_volumes(
             store,
             group,
             layout.TRUTH_KIND,
             made_of,
-            {"class_mask": class_mask.astype(np.uint8), "occupancy_mask": occupancy.astype(np.int32)},
+            masks,
             attrs,
             overwrite,
         )
         store.write_table(
             layout.truth_particles_group(self.name),
-            particles.to_dataset(),
+            with_bounding_boxes(particles, ArraySource(occupancy.astype(np.int32))),
             kind="particles",
             token=made_of,
             parameters=self._parameters(),

@@ -9,6 +9,7 @@ from cryodask.io.store import Store
 
 TRUTH_KIND = "truth"
 TILT_SERIES_KIND = "tilt-series"
+PHYSICAL_SERIES_KIND = "tilt-series-physical"
 TOMOGRAM_KIND = "tomogram"
 
 
@@ -40,6 +41,11 @@ def truth_particles_group(model: str) -> str:
 def tilt_series_group(model: str) -> str:
     """Images and their tilts."""
     return f"{model}/tilt_series"
+
+
+def physical_series_group(model: str) -> str:
+    """Images with the camera's own noise, of a series whose noise is scaled to a target."""
+    return f"{model}/tilt_series_physical"
 
 
 def tomogram_group(model: str, variant: str = "tomogram", level: int = 0) -> str:

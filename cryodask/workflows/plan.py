@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from cryodask.kernels.slab_rotation import PADDING_VOXELS
 from cryodask.model.images import TiltSeries
 from cryodask.model.structure import Structure
 from cryodask.ops import densities, matching, reconstruction, sample
+from cryodask.ops.acquisition import tilts_and_order
 from cryodask.ops.bodies import bead_window_bytes
 from cryodask.ops.projection import simulate_tilt_bytes, simulated_images
 from cryodask.ops.templates import fine_template_bytes
@@ -21,6 +22,7 @@ from cryodask.ops.vesicles import vesicle_window_bytes
 from cryodask.params.schema import RunParameters, SampleParameters
 from cryodask.workflows import layout
 from cryodask.workflows.reconstruct import ReconstructJob, geometry_of
+from cryodask.workflows.target_noise import RECONSTRUCTION
 
 WORKER_BASELINE_BYTES = 340 * 2**20
 """Resident memory of a worker that has imported and compiled everything but holds no data (measured: 290-320 MiB)."""
@@ -59,10 +61,10 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
     nz, ny, nx = box
     models = parameters.models
     largest = max((densities.density_side_estimate(s.info) for s in structures), default=0)
-    tilts = parameters.simulation.acquisition.tilt_count
+    tilts = len(tilts_and_order(parameters.simulation.acquisition)[0])
     padded = (nz + 2 * PADDING_VOXELS) * ny * (nx + 2 * PADDING_VOXELS)
     truth = nz * ny * nx // sample.TRUTH_BINNING**3
-    return [
+    stages = [
         StagePlan(
             stage="structures",
             tasks=len(structures),
@@ -82,6 +84,22 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
             task_bytes=simulate_tilt_bytes(parameters.simulation),
         ),
     ]
+    if parameters.simulation.detector.target_snr is not None:
+        stages.append(_noise_stage(parameters, stages[-1].bytes_written))
+    return stages
+
+
+def _noise_stage(parameters: RunParameters, series_bytes: int) -> StagePlan:
+    """Measuring the physical noise on tomograms that are not kept, and writing the series with the wanted noise."""
+    geometry = planned_geometry(replace(parameters, reconstruction=RECONSTRUCTION))
+    slabs = len(reconstruction.slabs(geometry, RECONSTRUCTION))
+    # A task that sums has both tomograms' slabs at hand, while the prepared images of both wait on its worker.
+    return StagePlan(
+        stage="noise to a target",
+        tasks=parameters.models * (3 * slabs + 3 * len(geometry.tilt_deg)),
+        bytes_written=series_bytes,
+        task_bytes=2 * reconstruction.reconstruct_slab_bytes(geometry, RECONSTRUCTION),
+    )
 
 
 def _body_bytes(parameters: SampleParameters) -> int:
@@ -162,7 +180,7 @@ def planned_geometry(parameters: RunParameters) -> reconstruction.Reconstruction
     box = parameters.simulation.sample
     acquisition = parameters.simulation.acquisition
     nz, ny, nx = box.box_voxels
-    tilts = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.tilt_count)
+    tilts = tilts_and_order(acquisition)[0]
     thickness = nz * box.voxel_size_angstrom
     return reconstruction.ReconstructionGeometry.plan(
         (ny, nx), box.voxel_size_angstrom, tilts.tolist(), thickness, parameters.reconstruction
