@@ -50,7 +50,7 @@ class TiltAlignment:
     """(n,) images that are to be left out."""
     dose_e_per_a2: Floats | None = None
     """(n,) of the image itself, where known."""
-    pre_exposure_e_per_a2: Floats | None = None
+    prior_dose_e_per_a2: Floats | None = None
     """(n,) what the sample had received before the image, where known."""
     acquisition_order: Integers | None = None
     """(n,) 0 for the first image taken, where known."""

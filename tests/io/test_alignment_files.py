@@ -31,7 +31,7 @@ def example(n: int = 7, *, axis: float = 84.3, x_tilt: float = 0.0) -> TiltAlign
         shift_x_px=rng.normal(0, 8, n),
         shift_y_px=rng.normal(0, 8, n),
         excluded=np.arange(n) == 2,
-        pre_exposure_e_per_a2=3.0 * rng.permutation(n),
+        prior_dose_e_per_a2=3.0 * rng.permutation(n),
     )
 
 
@@ -99,9 +99,9 @@ def test_round_trip(tmp_path: Path, name: str, axis: float) -> None:
     assert_same(back, expected)
     assert back.excluded.tolist() == expected.excluded.tolist()
     if name in ("warp", "relion"):
-        assert back.pre_exposure_e_per_a2 is not None
-        assert expected.pre_exposure_e_per_a2 is not None
-        np.testing.assert_allclose(back.pre_exposure_e_per_a2, expected.pre_exposure_e_per_a2, atol=1e-5)
+        assert back.prior_dose_e_per_a2 is not None
+        assert expected.prior_dose_e_per_a2 is not None
+        np.testing.assert_allclose(back.prior_dose_e_per_a2, expected.prior_dose_e_per_a2, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["imod", "aln", "relion"])
@@ -327,6 +327,6 @@ def test_a_mdoc_knows_dose_and_order(tmp_path: Path) -> None:
     assert found.acquisition_order.tolist() == [2, 0, 1]
     assert found.dose_e_per_a2 is not None
     assert found.dose_e_per_a2.tolist() == [3.0, 4.0, 5.0]
-    assert found.pre_exposure_e_per_a2 is not None
-    assert found.pre_exposure_e_per_a2.tolist() == [9.0, 0.0, 4.0]
+    assert found.prior_dose_e_per_a2 is not None
+    assert found.prior_dose_e_per_a2.tolist() == [9.0, 0.0, 4.0]
     assert (found.tilt_axis_deg, found.pixel_size_angstrom, found.image_file) == (-12.5, 2.5, "a.mrc")

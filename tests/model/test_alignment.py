@@ -43,7 +43,7 @@ def test_subset_takes_every_column_along() -> None:
     assert part.dose_e_per_a2.tolist() == [2.0, 3.0]
     assert part.acquisition_order is not None
     assert part.acquisition_order.tolist() == [0, 1]
-    assert part.pre_exposure_e_per_a2 is None
+    assert part.prior_dose_e_per_a2 is None
 
 
 def test_dose_adds_up_in_the_order_of_acquisition() -> None:

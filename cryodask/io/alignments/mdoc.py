@@ -30,7 +30,7 @@ class Mdoc:
     tilt_deg: Floats
     acquisition_order: npt.NDArray[np.int64]
     dose_e_per_a2: Floats | None
-    pre_exposure_e_per_a2: Floats | None
+    prior_dose_e_per_a2: Floats | None
     pixel_size_angstrom: float | None
     tilt_axis_deg: float | None
     """From the title, the only place that has it."""
@@ -70,7 +70,7 @@ def read_mdoc(path: Path) -> Mdoc:
         tilt_deg=tilts,
         acquisition_order=order,
         dose_e_per_a2=dose if known else None,
-        pre_exposure_e_per_a2=_before(sections, dose, order) if known else None,
+        prior_dose_e_per_a2=_before(sections, dose, order) if known else None,
         pixel_size_angstrom=float(pixel) if pixel else None,
         tilt_axis_deg=float(axis.group(1)) if axis else None,
         voltage_kv=float(voltage) if voltage else None,

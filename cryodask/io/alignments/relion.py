@@ -127,7 +127,7 @@ def _alignment(path: Path, rows: list[_Row], pixel_size_angstrom: float) -> Tilt
         tilt_axis_deg=column("rlnTomoZRot"),
         shift_x_px=np.array(column("rlnTomoXShiftAngst")) / pixel_size_angstrom,
         shift_y_px=np.array(column("rlnTomoYShiftAngst")) / pixel_size_angstrom,
-        pre_exposure_e_per_a2=exposure,
+        prior_dose_e_per_a2=exposure,
         acquisition_order=order,
     )
 
@@ -171,7 +171,7 @@ def write_tomogram(
         raise DataError(f"{folder}: RELION holds rotations and shifts only, this alignment also magnifies or distorts")
     used = alignment.used
     kept = alignment.subset(used)
-    exposure = kept.pre_exposure_e_per_a2
+    exposure = kept.prior_dose_e_per_a2
     if exposure is None and kept.dose_e_per_a2 is not None and kept.acquisition_order is not None:
         exposure = accumulated_dose(kept.dose_e_per_a2, kept.acquisition_order)
     tilts = pd.DataFrame(

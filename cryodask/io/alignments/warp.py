@@ -61,7 +61,7 @@ def read_warp(path: Path, pixel_size_angstrom: float | None = None) -> WarpSerie
         shift_x_px=shift_x / pixel,
         shift_y_px=shift_y / pixel,
         excluded=~_flags(root, "UseTilt", path, count),
-        pre_exposure_e_per_a2=dose,
+        prior_dose_e_per_a2=dose,
         acquisition_order=None if dose is None else np.argsort(np.argsort(dose, kind="stable"), kind="stable"),
     )
     return WarpSeries(alignment=alignment, pixel_size_angstrom=pixel, ignored=_ignored(root))
@@ -77,7 +77,7 @@ def write_warp(
     if not alignment.is_rigid or np.abs(alignment.x_tilt_deg).max() > 1e-3:
         raise DataError(f"{path}: Warp's XML holds rotations about the beam and shifts only, this series has more")
     root = ElementTree.Element("TiltSeries", AreAnglesInverted="False")
-    dose = alignment.pre_exposure_e_per_a2
+    dose = alignment.prior_dose_e_per_a2
     if dose is None and alignment.dose_e_per_a2 is not None and alignment.acquisition_order is not None:
         dose = accumulated_dose(alignment.dose_e_per_a2, alignment.acquisition_order)
     columns: dict[str, npt.ArrayLike] = {
