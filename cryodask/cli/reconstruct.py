@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from cryodask.cli._leftovers import removed_if_useless
-from cryodask.cli._running import checked_memory, notices, output_store
+from cryodask.cli._running import checked_memory, command_line, notices, output_store
 from cryodask.cli.alignment_options import alignment_options
 from cryodask.cli.options import (
     InputPath,
+    OutputFile,
     cluster_options,
     overwrite_option,
     parameter_options,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cryodask.params import RunParameters
     from cryodask.params.schema import ReconstructionParameters
     from cryodask.workflows.reconstruct import ReconstructJob
+    from cryodask.workflows.reconstruction_report import MadeTomogram
     from cryodask.workflows.stack_inputs import StackOptions
 
 
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 @click.option("--hot-pixels", type=float, metavar="SIGMA", help="Replace lone pixels so far off; 0 keeps them.")
 @click.option("--dose-weight", is_flag=True, help="Weigh fine detail by the dose before each image (needs --mdoc).")
 @click.option("--half-sets", is_flag=True, help="Also from every second tilt, for a Fourier shell correlation.")
+@click.option("--report", type=OutputFile(), help="Write slices, settings and the correlation to this HTML file.")
 @click.option("--half-precision", is_flag=True, help="Write float16: half the size, three digits.")
 @parameter_options()
 @cluster_options
@@ -71,6 +74,7 @@ def reconstruct(
     names: tuple[str, ...],
     stack: StackOptions,
     half_sets: bool,
+    report: Path | None,
     parameters: RunParameters,
     cluster: ClusterSpec,
     overwrite: bool,
@@ -91,7 +95,12 @@ def reconstruct(
     run = _from_files if from_files else _from_data_set
     if not from_files:
         _refuse_for_data_sets(stack, names)
-    run(data, output, job, stack, names, cluster, overwrite, performance_report)
+    made = run(data, output, job, stack, names, cluster, overwrite, performance_report)
+    if report is not None:
+        from cryodask.params.loader import to_dict
+        from cryodask.workflows.reconstruction_report import write_report
+
+        write_report(report, made, {"command": command_line(), **to_dict(chosen)})
 
 
 def _chosen(
@@ -138,12 +147,13 @@ def _from_data_set(
     cluster: ClusterSpec,
     overwrite: bool,
     report: Path | None,
-) -> None:
+) -> list[MadeTomogram]:
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
     from cryodask.io.store import Store
     from cryodask.workflows.plan import plan_stored_reconstruction
     from cryodask.workflows.reconstruct import reconstruct as run
+    from cryodask.workflows.reconstruct_files import made_in_store
 
     del stack, names
     store, made = Store(data), Store(output_store(output))
@@ -151,6 +161,7 @@ def _from_data_set(
     with removed_if_useless(output, made), open_session(cluster, report) as session:
         found = run(store, made, job, client=session.client, progress=make_progress(), overwrite=overwrite)
     click.echo(f"{output}: {len(found)} tomograms")
+    return [made_in_store(made, name, job.variant) for name in found]
 
 
 def _from_files(
@@ -162,13 +173,13 @@ def _from_files(
     cluster: ClusterSpec,
     overwrite: bool,
     report: Path | None,
-) -> None:
+) -> list[MadeTomogram]:
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
     from cryodask.io.scratch import scratch_folder
     from cryodask.io.store import Store
     from cryodask.workflows.plan import plan_series
-    from cryodask.workflows.reconstruct_files import checked_output, open_series, reconstruct_files
+    from cryodask.workflows.reconstruct_files import checked_output, described, open_series, reconstruct_files
 
     checked_output(output, overwrite)
     with scratch_folder(output) as scratch:
@@ -181,4 +192,5 @@ def _from_files(
             written = reconstruct_files(
                 series, output, job, client=session.client, progress=make_progress(), overwrite=overwrite
             )
-    click.echo("\n".join(written))
+    click.echo("\n".join(line for made in written for line in described(made)))
+    return written

@@ -11,6 +11,7 @@ from typing import Any
 from dask.delayed import delayed
 from distributed import Client
 
+from cryodask.io.atomic import replacing
 from cryodask.io.scratch import scratch_folder
 from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
@@ -21,8 +22,9 @@ from cryodask.params.schema import ReconstructionParameters
 from cryodask.workflows import layout
 from cryodask.workflows.aligned_images import aligned_images, series_normalization
 from cryodask.workflows.execution import execute
+from cryodask.workflows.half_sets import HalfSetCorrelation, correlate_half_sets
 from cryodask.workflows.series import Series, series_of_store
-from cryodask.workflows.tomogram_targets import StoredTomogram, TomogramTarget, mrc_target
+from cryodask.workflows.tomogram_targets import StoredTomogram, TomogramTarget, mrc_target, mrc_volume
 
 NOISE_FREE = "tomogram_noise_free"
 """Variant reconstructed from the expectation of the counts: what the signal-to-noise ratio is measured against."""
@@ -110,12 +112,18 @@ def reconstruct_into_store(
     _run(series, geometry, parameters, normalization, parts, Path(output.path), client, progress, stage)
     for each in stored:
         each.finish()
+    if job.half_sets:
+        halves = [output.source(each.target.groups[0], "image") for each in stored[1:]]
+        found = correlate_half_sets(
+            halves, geometry.voxel_size_angstrom, client=client, progress=progress, name=series.name
+        )
+        output.annotate(f"{series.name}/{job.variant}", {"half_sets": found.as_json()})
 
 
 def reconstruct_into_mrc(
     series: Series, output: Path, job: ReconstructJob, *, client: Client | None, progress: Progress
-) -> list[Path]:
-    """One tilt series to an MRC file, and to NAME_even.mrc and NAME_odd.mrc if the job wants half sets."""
+) -> tuple[list[Path], HalfSetCorrelation | None]:
+    """One tilt series to an MRC file; for half sets also to NAME_even.mrc, NAME_odd.mrc and NAME_fsc.csv."""
     parameters = job.parameters
     geometry = series.geometry(parameters)
     normalization = series_normalization(series, parameters)
@@ -128,7 +136,15 @@ def reconstruct_into_mrc(
             parts.append(_Part(target, blocks, tilts, _stage(series, f"tomogram{suffix}")))
             paths.append(path)
         _run(series, geometry, parameters, normalization, parts, output, client, progress)
-    return paths
+    if job.half_sets:
+        halves = [mrc_volume(path, geometry, parameters.output_dtype) for path in paths[1:]]
+        found = correlate_half_sets(
+            halves, geometry.voxel_size_angstrom, client=client, progress=progress, name=series.name
+        )
+        with replacing(output.with_name(f"{output.stem}_fsc.csv")) as partial:
+            partial.write_text(found.as_csv(), encoding="ascii")
+        return paths, found
+    return paths, None
 
 
 def _halves(geometry: ops.ReconstructionGeometry, job: ReconstructJob) -> list[tuple[str, tuple[int, ...] | None]]:

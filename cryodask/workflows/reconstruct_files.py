@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from distributed import Client
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.io.store import Store
+from cryodask.kernels.spectrum import RadialProfile
 from cryodask.model.progress import Progress
+from cryodask.workflows import layout
+from cryodask.workflows.half_sets import HalfSetCorrelation
 from cryodask.workflows.project_inputs import relion_series, warp_stack
 from cryodask.workflows.reconstruct import ReconstructJob, reconstruct_into_mrc, reconstruct_into_store
+from cryodask.workflows.reconstruction_report import MadeTomogram
 from cryodask.workflows.series import Series
 from cryodask.workflows.stack_inputs import StackOptions, stack_series
+from cryodask.workflows.tomogram_targets import mrc_volume
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map")
 
@@ -54,8 +60,8 @@ def reconstruct_files(
     client: Client | None,
     progress: Progress,
     overwrite: bool = False,
-) -> list[str]:
-    """Reconstruct each series into the data set or the one MRC file ``output``; returns lines that say what was made.
+) -> list[MadeTomogram]:
+    """Reconstruct each series into the data set or the one MRC file ``output``; returns what was made.
 
     ConfigError for several series and an MRC file.
     """
@@ -64,15 +70,43 @@ def reconstruct_files(
             raise ConfigError(
                 f"{len(series)} tomograms do not fit into {output}: choose one by --tomogram, or write NAME.zarr"
             )
-        paths = reconstruct_into_mrc(series[0], output, job, client=client, progress=progress)
-        return [_made(str(path), series[0], job) for path in paths]
+        paths, half_sets = reconstruct_into_mrc(series[0], output, job, client=client, progress=progress)
+        geometry = series[0].geometry(job.parameters)
+        made = MadeTomogram(
+            name=str(output),
+            volume=mrc_volume(paths[0], geometry, job.parameters.output_dtype),
+            voxel_size_angstrom=geometry.voxel_size_angstrom,
+            facts={"tilts": str(len(geometry.tilt_deg))},
+            half_sets=half_sets,
+        )
+        return [made]
     store = Store(output).create()
     for each in series:
         reconstruct_into_store(each, store, job, client=client, progress=progress, overwrite=overwrite)
-    return [_made(f"{output}/{each.name}", each, job) for each in series]
+    return [made_in_store(store, each.name, job.variant) for each in series]
 
 
-def _made(name: str, series: Series, job: ReconstructJob) -> str:
-    geometry = series.geometry(job.parameters)
-    size = " x ".join(str(n) for n in reversed(geometry.shape))
-    return f"{name}: {size} voxels of {geometry.voxel_size_angstrom:.4g} angstrom, {len(geometry.tilt_deg)} tilts"
+def made_in_store(store: Store, model: str, variant: str) -> MadeTomogram:
+    """A tomogram of a data set, as reports and messages show it."""
+    group = layout.tomogram_group(model, variant)
+    attrs = store.info(group)
+    stored = store.info(f"{model}/{variant}").get("half_sets")
+    half_sets = None
+    if stored is not None:
+        curve = RadialProfile(np.array(stored["k_per_angstrom"]), np.array(stored["correlation"]))
+        half_sets = HalfSetCorrelation(curve, stored["resolution_angstrom"])
+    return MadeTomogram(
+        name=f"{store.path}/{model}",
+        volume=store.source(group, "image"),
+        voxel_size_angstrom=float(attrs["voxel_size_angstrom"]),
+        facts={"tilts": str(len(attrs["tilt_deg"]))},
+        half_sets=half_sets,
+    )
+
+
+def described(made: MadeTomogram) -> list[str]:
+    """Lines that say what was made."""
+    size = " x ".join(str(n) for n in reversed(made.volume.shape))
+    tilts = made.facts["tilts"]
+    lines = [f"{made.name}: {size} voxels of {made.voxel_size_angstrom:.4g} angstrom, {tilts} tilts"]
+    return lines if made.half_sets is None else [*lines, f"{made.name}: {made.half_sets}"]

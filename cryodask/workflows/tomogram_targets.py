@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
+from cryodask.io.mrc_header import HEADER_BYTES
 from cryodask.io.mrc_writer import filled_volume
 from cryodask.io.ome import ome_multiscales
 from cryodask.io.scratch import RawArray
@@ -150,6 +151,11 @@ class StoredTomogram:
             attrs=attrs,
             blocks=blocks,
         )
+
+
+def mrc_volume(path: Path, geometry: ReconstructionGeometry, dtype: str) -> RawArray:
+    """The blocks of an MRC file that ``mrc_target`` has made."""
+    return RawArray(str(path), geometry.shape, np.dtype(dtype), HEADER_BYTES)
 
 
 @contextmanager

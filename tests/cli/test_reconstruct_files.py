@@ -462,3 +462,35 @@ def test_a_stack_of_the_library_reads_back(tmp_path: Path) -> None:
     values, pixel = read_stack(stack)
     assert values.shape == (N, *SHAPE)
     assert pixel == PIXEL
+
+
+# -- half sets -----------------------------------------------------------------------------------------------------
+
+
+def test_half_sets_give_a_curve_in_the_report(call: Call, tmp_path: Path) -> None:
+    """Noise alone correlates to nothing; with blobs in it the coarse shells agree. Each half has its own weights."""
+    tilts = np.linspace(-60, 60, 41)
+    clean = images(TiltAlignment.of(tilts), SHAPE)
+    noisy = np.random.default_rng(2).poisson(clean).astype(np.float32)
+    write_volume(tmp_path / "a.mrc", noisy, PIXEL, stack=True)
+    imod.write_angles(tmp_path / "a.tlt", tilts)
+    command = ("reconstruct", tmp_path / "a.mrc", "--tilt-angles", tmp_path / "a.tlt", *THICKNESS, "--half-sets", *SYNC)
+    called = call(*command, "-o", tmp_path / "out.mrc", "--report", tmp_path / "r.html")
+    assert called.exit_code == 0, called.err
+    assert "half sets agree to" in called.out
+    whole, even, odd = (mrcfile.read(tmp_path / f"out{name}.mrc") for name in ("", "_even", "_odd"))
+    assert relative_l2((even + odd) / 2, whole) < 0.2
+    k, values = np.loadtxt(tmp_path / "out_fsc.csv", delimiter=",", skiprows=1, unpack=True)
+    assert k[-1] == pytest.approx(1 / (2 * PIXEL))
+    assert values[2:5].min() > 0.6
+    assert np.abs(values[-8:]).max() < 0.15
+    page = (tmp_path / "r.html").read_text()
+    assert "Fourier shell correlation of the half sets" in page
+    assert "<svg" in page
+    stored = call(*command, "-o", tmp_path / "a.zarr")
+    assert stored.exit_code == 0, stored.err
+    store = Store(tmp_path / "a.zarr")
+    assert store.info("a/tomogram")["half_sets"]["correlation"] == pytest.approx(values.tolist(), abs=1e-5)
+    groups = [entry.path for entry in store.groups()]
+    assert "a/tomogram_even/scale0" in groups
+    np.testing.assert_array_equal(store.source("a/tomogram_odd/scale0", "image").read((slice(None),) * 3), odd)
