@@ -57,6 +57,7 @@ BOUNDS: dict[str, Bound] = {
     "ReconstructionParameters.thickness_voxels": Bound(1, 16_384, "voxels"),
     "ReconstructionParameters.taper_fraction": Bound(0, 0.5),
     "ReconstructionParameters.slab_voxels": Bound(1, 16_384, "voxels"),
+    "ReconstructionParameters.hot_pixel_sigma": Bound(1, 1_000),
     "MatchingParameters.angular_step_deg": Bound(0.5, 90, "deg"),
     "MatchingParameters.low_pass_angstrom": Bound(1, 1_000, "angstrom"),
     "MatchingParameters.tolerance": Bound(0.01, 0.5),

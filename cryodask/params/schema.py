@@ -126,6 +126,22 @@ class ReconstructionParameters:
     """Width of the cosine taper at each image edge, as a fraction of the image."""
     slab_voxels: int = 32
     """Rows along y that one task reconstructs."""
+    normalization: Literal["auto", "contrast", "standard", "subtract"] = "auto"
+    """Images become (I - mean) / mean, (I - mean) / deviation or I - mean; auto: the first, or for images about 0 the
+    second."""
+    invert: bool = False
+    """Change the sign, for images in which proteins are bright."""
+    hot_pixel_sigma: float | None = 10.0
+    """Single pixels that many standard deviations off are replaced by their neighbours' median; None keeps them."""
+    dose_weighting: bool = False
+    """Weigh each image's detail by the dose the sample had received."""
+    half_precision: bool = False
+    """Store tomograms as float16: half the size, three digits."""
+
+    @property
+    def output_dtype(self) -> str:
+        """Of tomograms."""
+        return "float16" if self.half_precision else "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
