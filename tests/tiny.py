@@ -105,6 +105,7 @@ def source_of(density: ParticleDensity) -> DensitySource:
     return DensitySource(
         ArraySource(density.electrostatic_v),
         ArraySource(density.displaced_fraction),
+        ArraySource(density.solid),
         density.voxel_size_angstrom,
         density.radius_angstrom,
     )

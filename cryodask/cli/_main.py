@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "match": ("cryodask.cli.match:match", "Search tomograms for templates."),
     "evaluate": ("cryodask.cli.evaluate:evaluate", "Score picks against the truth."),
     "benchmark": ("cryodask.cli.benchmark:benchmark", "Simulate, reconstruct, match, evaluate and report."),
+    "import": ("cryodask.cli.import_:import_", "Make a data set of the files of other programs."),
+    "export": ("cryodask.cli.export:export", "Write a data set in the formats of other programs."),
     "batch": ("cryodask.cli.batch:batch", "Run many tomograms, resumable."),
     "structures": ("cryodask.cli.structures:structures", "List, describe or fetch structures."),
     "check": ("cryodask.cli.check:check", "Check a data set: every group, every chunk."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,37 @@ class OutputFile(click.Path):
         if not path.parent.is_dir():
             raise DataError(f"cannot write {path}: there is no folder {path.parent}; make it first")
         return path
+
+
+class OutputFolder(click.Path):
+    """A folder that is made at the end, in one that exists; a file in its place is an error of the data."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.exists() and not path.is_dir():
+            raise DataError(f"cannot make the folder {path}: a file of that name is in the way")
+        if not path.parent.is_dir():
+            raise DataError(f"cannot make the folder {path}: there is no folder {path.parent}; make it first")
+        return path
+
+
+class ClassWeight(click.ParamType[tuple[str, float]]):
+    """A class and its weight, such as ribosome=2."""
+
+    name = "class=weight"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:  # noqa: ANN401
+        name, _, number = str(value).rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not name or not (math.isfinite(weight) and weight >= 0):
+            self.fail(f"{value!r} is not CLASS=WEIGHT with a weight from 0 on, for example ribosome=2", param, ctx)
+        return name, weight
 
 
 def verbose_option(command: Command) -> Command:

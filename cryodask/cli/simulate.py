@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from cryodask.cli._running import (
     structures_option,
 )
 from cryodask.cli.options import (
+    InputPath,
     cluster_options,
     overwrite_option,
     parameter_options,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @classes_option
 @click.option("--models", type=click.IntRange(min=1), help="Number of tomograms.  [default: the preset's]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random numbers.")
+@click.option("--tilt-angles", type=InputPath(), metavar="FILE", help="Tilts in the order of acquisition, one a line.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Data set to make, NAME.zarr.")
 @parameter_options("quick")
 @cluster_options
@@ -44,6 +47,7 @@ def simulate(
     classes: tuple[str, ...] | None,
     models: int | None,
     seed: int,
+    tilt_angles: Path | None,
     output: Path,
     parameters: RunParameters,
     cluster: ClusterSpec,
@@ -58,10 +62,16 @@ def simulate(
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
     from cryodask.io.store import Store
+    from cryodask.params import changed
+    from cryodask.workflows.mrc_inputs import read_tilt_angles
     from cryodask.workflows.plan import plan_simulation
     from cryodask.workflows.simulate import SimulateJob
     from cryodask.workflows.simulate import simulate as run
 
+    if tilt_angles is not None:
+        simulation = parameters.simulation
+        listed = changed(simulation.acquisition, "--tilt-angles", tilt_deg=list(read_tilt_angles(tilt_angles)))
+        parameters = replace(parameters, simulation=replace(simulation, acquisition=listed))
     store = Store(output_store(output))
     job = SimulateJob(
         structures=chosen_structures(structures, classes, parameters),

@@ -10,16 +10,46 @@ filtering it too would change the number of electrons that make the noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from cryodask.backend import Array, capabilities, namespace
+from cryodask.backend import Array, as_device_array, capabilities, namespace, to_host
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels import fourier
 
-Camera: TypeAlias = Literal["k2", "ideal"]
+
+@dataclass(frozen=True, kw_only=True)
+class CameraCurves:
+    """A camera given by its measured curves, linear between their points.
+
+    ConfigError unless the frequencies rise from 0 to 1 (the camera's Nyquist), and all values lie in (0, 1], DQE not
+    above 1 and MTF not above 1.
+    """
+
+    q: tuple[float, ...]
+    """Fractions of the camera's Nyquist frequency."""
+    mtf: tuple[float, ...]
+    dqe: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        q, mtf, dqe = (np.asarray(values, dtype=np.float64) for values in (self.q, self.mtf, self.dqe))
+        if len(q) < 2 or not len(q) == len(mtf) == len(dqe):
+            raise ConfigError(f"a camera's curves need two points or more, got {len(q)}, {len(mtf)} and {len(dqe)}")
+        if not (np.all(np.diff(q) > 0) and abs(q[0]) < 1e-9 and q[-1] > 1 - 1e-6):
+            raise ConfigError(
+                f"a camera's frequencies must rise from 0 to 1 (Nyquist), they run from {q[0]} to {q[-1]}"
+            )
+        for name, values in (("MTF", mtf), ("DQE", dqe)):
+            if not np.all((values > 0) & (values <= 1 + 1e-9)):
+                raise ConfigError(
+                    f"a camera's {name} must lie above 0 and at most at 1, got {values.min()} to {values.max()}"
+                )
+
+
+Camera: TypeAlias = Literal["k2", "ideal"] | CameraCurves
 
 # Gatan K2 at 300 kV: fourth-order fits, in the fraction q of the camera's Nyquist frequency, lowest power first.
 _K2_DQE = (0.7539, 0.2462, -2.2393, 2.0363, -0.6196)
@@ -67,9 +97,9 @@ def detect(
     xp = namespace(intensity)
     q = _camera_frequencies(intensity, camera, oversampling)
     electrons = _electrons_per_pixel(dose_e_per_a2, pixel_size_angstrom)
-    expected = electrons * _filter_fluctuations(intensity, camera, q, lambda at: k2_dqe(at) ** 0.5)
+    expected = electrons * _filter_fluctuations(intensity, camera, q, _Curve.SQRT_DQE)
     counts = capabilities(expected).poisson(xp.clip(expected, min=0.0), generator)
-    return _filter_fluctuations(counts, camera, q, k2_ntf)
+    return _filter_fluctuations(counts, camera, q, _Curve.NTF)
 
 
 def expected_signal(
@@ -87,18 +117,40 @@ def expected_signal(
     """
     q = _camera_frequencies(intensity, camera, oversampling)
     electrons = _electrons_per_pixel(dose_e_per_a2, pixel_size_angstrom)
-    return electrons * _filter_fluctuations(intensity, camera, q, k2_mtf)
+    return electrons * _filter_fluctuations(intensity, camera, q, _Curve.MTF)
 
 
-def _filter_fluctuations(image: Array, camera: Camera, q: Array, curve: Callable[[Array], Array]) -> Array:
+class _Curve(Enum):
+    """What a step of the chain filters by."""
+
+    SQRT_DQE = "sqrt_dqe"
+    MTF = "mtf"
+    NTF = "ntf"
+
+
+def _filter_fluctuations(image: Array, camera: Camera, q: Array, curve: _Curve) -> Array:
     """Multiply every frequency but zero by the camera's curve."""
     if camera == "ideal":
         return image
     xp = namespace(image)
     mean = xp.mean(image)
     spectrum = fourier.rfftn(image - mean)
-    spectrum *= curve(q)
+    spectrum *= _k2(curve, q) if camera == "k2" else _measured(camera, curve, q)
     return fourier.irfftn(spectrum, image.shape) + mean
+
+
+def _k2(curve: _Curve, q: Array) -> Array:
+    if curve is _Curve.SQRT_DQE:
+        return k2_dqe(q) ** 0.5
+    return k2_mtf(q) if curve is _Curve.MTF else k2_ntf(q)
+
+
+def _measured(camera: CameraCurves, curve: _Curve, q: Array) -> Array:
+    """A camera's own curve at ``q``; linear interpolation is not part of the array standard, so on the host."""
+    at = to_host(q).astype(np.float64)
+    mtf, dqe = (np.interp(at, camera.q, values) for values in (camera.mtf, camera.dqe))
+    values = {_Curve.MTF: mtf, _Curve.SQRT_DQE: dqe**0.5, _Curve.NTF: mtf / dqe**0.5}[curve]
+    return as_device_array(values.astype(fourier.real_dtype(q)), q)
 
 
 def _camera_frequencies(intensity: Array, camera: Camera, oversampling: int) -> Array:
@@ -106,8 +158,8 @@ def _camera_frequencies(intensity: Array, camera: Camera, oversampling: int) -> 
     xp = namespace(intensity)
     if intensity.ndim != 2 or not xp.isdtype(intensity.dtype, "real floating"):
         raise DataError(f"an intensity is a real image (y, x), got {intensity.dtype} of {tuple(intensity.shape)}")
-    if camera not in ("k2", "ideal"):
-        raise ConfigError(f"unknown camera {camera!r}: choose 'k2' or 'ideal'")
+    if not isinstance(camera, CameraCurves) and camera not in ("k2", "ideal"):
+        raise ConfigError(f"unknown camera {camera!r}: choose 'k2', 'ideal' or a camera's curves")
     if oversampling < 1:
         raise ConfigError(f"oversampling must be at least 1, got {oversampling}")
     return xp.clip(fourier.radius(intensity.shape, 0.5 * oversampling, intensity, real=True), max=1.0)

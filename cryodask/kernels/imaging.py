@@ -9,7 +9,7 @@ from cryodask.backend import Array, device_of, namespace
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels import fourier
 from cryodask.kernels.multislice import propagator
-from cryodask.kernels.optics import CtfOptions, ctf
+from cryodask.kernels.optics import CtfOptions, astigmatic_phase, ctf
 
 
 def image_intensity(
@@ -18,6 +18,8 @@ def image_intensity(
     pixel_size_angstrom: float,
     exit_height_angstrom: float,
     transmission: float = 1.0,
+    astigmatism_um: float = 0.0,
+    astigmatism_deg: float = 0.0,
     **optics: Unpack[CtfOptions],
 ) -> Array:
     """Intensity (y, x) of the image of an exit wave: 1 where a plane wave of amplitude 1 meets nothing.
@@ -31,8 +33,9 @@ def image_intensity(
     which undoes the free propagation from the centre plane to the exit face. The envelope that the illumination's
     aperture causes is that of the nominal defocus, since it depends on the distance from object to focus and not on
     where the computation happens to stop. ``transmission`` stands for a uniform loss of electrons that are not part of
-    the wave's own absorption (ice outside the particles). Further keywords are those of ``optics.ctf``; the result is
-    float32 for complex64 and float64 for complex128.
+    the wave's own absorption (ice outside the particles). With ``astigmatism_um`` A the defocus in the direction phi
+    (from x towards y) is Df + A/2 cos 2(phi - ``astigmatism_deg``), in the phase and not in the envelope. Further
+    keywords are those of ``optics.ctf``; the result is float32 for complex64 and float64 for complex128.
 
     Raises
     ------
@@ -54,6 +57,10 @@ def image_intensity(
     if exit_height_angstrom > 0:
         back = -0.5 * exit_height_angstrom
         transfer *= propagator(shape, pixel_size_angstrom, back, optics["voltage_kv"], like)
+    if astigmatism_um:
+        transfer *= astigmatic_phase(
+            shape, pixel_size_angstrom, optics["voltage_kv"], astigmatism_um, astigmatism_deg, like
+        )
     spectrum = fourier.fft2(wave)
     spectrum *= transfer
     image = fourier.ifft2(spectrum)

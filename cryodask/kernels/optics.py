@@ -13,6 +13,7 @@ from typing import Any, Required, TypedDict, Unpack
 
 from cryodask.backend import Array, device_of, namespace
 from cryodask.errors import ConfigError
+from cryodask.kernels import fourier
 from cryodask.units import (
     ANGSTROM_PER_M,
     ANGSTROM_PER_MM,
@@ -131,6 +132,30 @@ def ctf(
 
     dtype = xp.complex64 if k_per_angstrom.dtype == xp.float32 else xp.complex128
     return xp.astype(envelope * xp.cos(chi), dtype) + 1j * xp.astype(envelope * xp.sin(chi), dtype)
+
+
+def astigmatic_phase(
+    shape: tuple[int, int],
+    pixel_size_angstrom: float,
+    voltage_kv: float,
+    astigmatism_um: float,
+    astigmatism_deg: float,
+    like: Array,
+) -> Array:
+    """Factor exp(i pi lambda k^2 A/2 cos 2(phi - a)) of the transfer function (y, x), in FFT order, due to astigmatism.
+
+    ``astigmatism_um`` A is the largest minus the smallest defocus, ``astigmatism_deg`` a the direction of the largest,
+    from x towards y. ``like`` gives library, device and precision.
+    """
+    _check_finite("astigmatism_um", astigmatism_um)
+    _check_finite("astigmatism_deg", astigmatism_deg)
+    xp = namespace(like)
+    ky, kx = fourier.frequencies(shape, pixel_size_angstrom, like)
+    twice = 2.0 * math.radians(astigmatism_deg)
+    along = (kx**2 - ky**2) * math.cos(twice) + 2.0 * kx * ky * math.sin(twice)  # k^2 cos 2(phi - a)
+    half_um = 0.5 * astigmatism_um * ANGSTROM_PER_UM
+    phase = math.pi * wavelength_angstrom(voltage_kv) * half_um * along
+    return xp.exp(1j * xp.astype(phase, xp.complex64 if like.dtype == xp.float32 else xp.complex128))
 
 
 def phase_contrast_transfer(k_per_angstrom: Array, **options: Unpack[CtfOptions]) -> Array:

@@ -6,6 +6,8 @@ Each ring of the spectrum, two Fourier pixels wide, is multiplied by one factor;
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +38,39 @@ def synthetic_amplitudes(k_per_angstrom: npt.ArrayLike) -> Profile:
     return profile
 
 
-def ring_gains(image: Array, pixel_size_angstrom: float) -> RingGains:
-    """Factors that give a real image (y, x) the synthetic amplitudes, at the variance that it has.
+@dataclass(frozen=True, kw_only=True)
+class AmplitudeCurve:
+    """Amplitudes over frequency, linear between the points and constant beyond the last.
+
+    ConfigError unless there are two points or more, at rising frequencies from 0 on, and with positive amplitudes.
+    """
+
+    k_per_angstrom: tuple[float, ...]
+    amplitude: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        k, amplitude = (np.asarray(values, dtype=np.float64) for values in (self.k_per_angstrom, self.amplitude))
+        if (
+            len(k) < 2
+            or len(k) != len(amplitude)
+            or not (np.all(np.isfinite(k)) and np.all(np.diff(k) > 0) and k[0] >= 0)
+        ):
+            raise ConfigError(
+                "a radial profile needs two or more frequencies that rise from 0 on, and as many amplitudes"
+            )
+        if not (np.all(np.isfinite(amplitude)) and np.all(amplitude > 0)):
+            raise ConfigError(f"a radial profile's amplitudes must be positive, the least is {amplitude.min()}")
+
+    def __call__(self, k_per_angstrom: npt.ArrayLike) -> Profile:
+        """Amplitudes at ``k_per_angstrom``."""
+        found: Profile = np.interp(np.asarray(k_per_angstrom, dtype=np.float64), self.k_per_angstrom, self.amplitude)
+        return found
+
+
+def ring_gains(
+    image: Array, pixel_size_angstrom: float, profile: Callable[[npt.ArrayLike], Profile] = synthetic_amplitudes
+) -> RingGains:
+    """Factors that give a real image (y, x) a profile's amplitudes, the synthetic ones by default, at its own variance.
 
     The mean amplitude of each ring becomes c A(k) with one c for the whole image, chosen so that the image's variance
     does not change: the profile has a shape but no scale. Ring 0, the mean, keeps the factor 1.
@@ -62,7 +95,7 @@ def ring_gains(image: Array, pixel_size_angstrom: float) -> RingGains:
     measured = radial_average(amplitude, k, width, weights=weights)
     if not (np.all(np.isfinite(measured)) and np.all(measured[1:] > 0)):
         raise DataError("the image has no power in some rings of its spectrum: it cannot be scaled ring by ring")
-    wanted = synthetic_amplitudes(width * np.arange(measured.size))
+    wanted = profile(width * np.arange(measured.size))
     values = np.concatenate([[1.0], wanted[1:] / measured[1:]])
     before = float(xp.sum(amplitude**2 * weights, dtype=xp.float64))
     after = float(xp.sum((amplitude * ring_filter(k, width, values)) ** 2 * weights, dtype=xp.float64))

@@ -13,6 +13,7 @@ from cryodask.kernels.density_map import cutoff_frequency, reblurred
 from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.potential import displaced_fraction, electrostatic_potential
 from cryodask.kernels.resample import rotate_volume
+from cryodask.kernels.shape import solid
 from cryodask.model.source import BlockSource
 from cryodask.model.structure import Atoms, DensityMap, Structure, StructureInfo
 from cryodask.params.schema import SampleParameters
@@ -27,6 +28,9 @@ ATOMIC_BLUR_ANGSTROM = 1.5
 
 MASK_THRESHOLD_V = 0.5
 """A truth voxel belongs to a particle where its mean potential over the ice exceeds this (the paper's Table 1)."""
+
+CLOSING_RADIUS_ANGSTROM = 30.0
+"""Channels and cavities up to twice as wide belong to the solid shape of a particle; that of chaperonins is 45 wide."""
 
 POTENTIAL_VA3_PER_KDA = 9050.0
 DISPLACED_A3_PER_KDA = 1160.0
@@ -50,6 +54,8 @@ class ParticleDensity:
     voxel_size_angstrom: float
     radius_angstrom: float
     """Radius about the centre beyond which nothing exceeds the mask threshold."""
+    solid: npt.NDArray[np.uint8]
+    """(z, y, x) 1 where the potential exceeds the mask threshold, and in the channels and cavities between."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class DensitySource:
 
     electrostatic_v: BlockSource
     displaced_fraction: BlockSource
+    solid: BlockSource
     voxel_size_angstrom: float
     radius_angstrom: float
 
@@ -69,12 +76,14 @@ def particle_density(structure: Structure, sample: SampleParameters) -> Particle
         electrostatic, fraction = _from_map(loaded, sample)
     else:
         electrostatic, fraction = _from_atoms(loaded, sample)
-    inside = np.argwhere(electrostatic > MASK_THRESHOLD_V)
+    above = electrostatic > MASK_THRESHOLD_V
+    inside = np.argwhere(above)
     if not len(inside):
         raise DataError(f"structure {structure.info.class_id}: its potential never exceeds {MASK_THRESHOLD_V} V")
     centre = (electrostatic.shape[0] - 1) / 2
     reached = float(np.linalg.norm(inside - centre, axis=1).max()) * DENSITY_VOXEL_ANGSTROM
-    return ParticleDensity(electrostatic, fraction, DENSITY_VOXEL_ANGSTROM, reached)
+    filled = solid(above, CLOSING_RADIUS_ANGSTROM / DENSITY_VOXEL_ANGSTROM).astype(np.uint8)
+    return ParticleDensity(electrostatic, fraction, DENSITY_VOXEL_ANGSTROM, reached, filled)
 
 
 def _side(farthest_angstrom: float, sample: SampleParameters) -> int:

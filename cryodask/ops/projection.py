@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cryodask.errors import ConfigError
 from cryodask.kernels.absorption import ice_transmission
-from cryodask.kernels.detector import detect, expected_signal
+from cryodask.kernels.detector import Camera, CameraCurves, detect, expected_signal
 from cryodask.kernels.fourier import fourier_shift
 from cryodask.kernels.imaging import image_intensity
 from cryodask.kernels.multislice import propagate_slices
-from cryodask.kernels.ring_scaling import ring_gains, scale_rings
+from cryodask.kernels.ring_scaling import AmplitudeCurve, ring_gains, scale_rings, synthetic_amplitudes
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, rotate_slab, slab_height_voxels
 from cryodask.model.source import BlockSource
+from cryodask.ops.acquisition import Seed, TiltSettings, tilts_and_order
 from cryodask.params.schema import SimulationParameters
 
 Image = npt.NDArray[np.float32]
@@ -27,23 +30,6 @@ Measured against scipy at 180 x 512 voxels: 64 rows 102 to 118 times faster, 128
 at twice the memory each."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TiltSettings:
-    """What distinguishes one tilt from the others of its series."""
-
-    tilt_deg: float
-    dose_e_per_a2: float
-    defocus_um: float
-    shift_y_angstrom: float
-    shift_x_angstrom: float
-    seed: tuple[int, tuple[int, ...]]
-    """Entropy and spawn key of the SeedSequence of this tilt's counts."""
-    damage_snr: float | None = None
-    """Signal-to-noise ratio of the beam damage's noise; None adds none."""
-    damage_seed: tuple[int, tuple[int, ...]] = (0, ())
-    """As ``seed``, for that noise."""
-
-
 @dataclass(frozen=True, eq=False)
 class TiltImages:
     """A simulated image, as electrons per pixel; the last two where rings are scaled."""
@@ -52,6 +38,14 @@ class TiltImages:
     counts: Image
     scaled: Image | None = None
     scaled_noise_free: Image | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCurves:
+    """The curves that a simulation reads from files, loaded: what ``file`` stands for in the parameters."""
+
+    camera: CameraCurves | None = None
+    ring_profile: AmplitudeCurve | None = None
 
 
 def simulated_images(parameters: SimulationParameters) -> dict[str, str]:
@@ -69,6 +63,7 @@ def simulate_tilt(
     tilt: TiltSettings,
     parameters: SimulationParameters,
     ice_absorption_v: float,
+    curves: ImageCurves = ImageCurves(),
 ) -> TiltImages:
     """Project the grand model at one tilt and record it, with and without noise.
 
@@ -95,6 +90,8 @@ def simulate_tilt(
         exit_height_angstrom=slices[0].shape[0] * slice_voxels * pixel,
         transmission=ice_transmission(path, optics.voltage_kv, ice_absorption_v=ice_absorption_v),
         defocus_um=tilt.defocus_um,
+        astigmatism_um=tilt.astigmatism_um,
+        astigmatism_deg=tilt.astigmatism_deg,
         voltage_kv=optics.voltage_kv,
         spherical_aberration_mm=optics.spherical_aberration_mm,
         chromatic_aberration_mm=optics.chromatic_aberration_mm,
@@ -104,7 +101,7 @@ def simulate_tilt(
         focal_distance_mm=optics.focal_distance_mm,
     )
     moved = fourier_shift(intensity, tilt.shift_y_angstrom / pixel, tilt.shift_x_angstrom / pixel)
-    camera = parameters.detector.camera
+    camera = _camera(parameters.detector.camera, curves)
     oversampling = parameters.detector.oversampling
     damaged = moved if tilt.damage_snr is None else _with_damage(moved, tilt.damage_snr, _generator(tilt.damage_seed))
     counts = detect(
@@ -125,7 +122,7 @@ def simulate_tilt(
     images = TiltImages(noise_free.astype(np.float32), counts.astype(np.float32))
     if parameters.detector.ring_scaling == "none":
         return images
-    gains = ring_gains(images.counts, pixel)
+    gains = ring_gains(images.counts, pixel, _profile(parameters.detector.ring_scaling, curves))
     return TiltImages(
         images.noise_free,
         images.counts,
@@ -134,7 +131,23 @@ def simulate_tilt(
     )
 
 
-def _generator(seed: tuple[int, tuple[int, ...]]) -> np.random.Generator:
+def _camera(name: str, curves: ImageCurves) -> Camera:
+    if name == "file":
+        if curves.camera is None:
+            raise ConfigError("detector.camera is 'file', but detector.camera_file names none")
+        return curves.camera
+    return "ideal" if name == "ideal" else "k2"
+
+
+def _profile(name: str, curves: ImageCurves) -> Callable[[npt.ArrayLike], npt.NDArray[np.float64]]:
+    if name == "synthetic":
+        return synthetic_amplitudes
+    if curves.ring_profile is None:
+        raise ConfigError("detector.ring_scaling is 'file', but detector.ring_scaling_file names none")
+    return curves.ring_profile
+
+
+def _generator(seed: Seed) -> np.random.Generator:
     entropy, spawn_key = seed
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=spawn_key))
 
@@ -167,7 +180,7 @@ def simulate_tilt_bytes(parameters: SimulationParameters) -> int:
     nz, ny, nx = parameters.sample.box_voxels
     acquisition = parameters.acquisition
     slice_voxels = round(acquisition.slice_thickness_angstrom / parameters.sample.voxel_size_angstrom)
-    steepest = max(abs(acquisition.tilt_min_deg), abs(acquisition.tilt_max_deg))
+    steepest = float(np.abs(tilts_and_order(acquisition)[0]).max())
     count = slab_height_voxels(nz, nx, steepest, slice_voxels) // slice_voxels
     slices = 2 * 4 * count * ny * nx
     slab = 3 * 4 * nz * min(SLAB_VOXELS, ny) * nx + 2 * 4 * count * min(SLAB_VOXELS, ny) * nx

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.kernels.absorption import absorption_potential_v
-from cryodask.kernels.placement import place_spheres
 from cryodask.kernels.resample import rotate_volume
-from cryodask.kernels.rotations import matrix_from_zxz_deg, uniform_rotations
+from cryodask.kernels.rotations import matrix_from_zxz_deg
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
-from cryodask.model.particles import Particles, concatenate
+from cryodask.model.particles import Particles
 from cryodask.model.source import BlockSource
-from cryodask.ops.bodies import Body, body_classes, ice_absorption_v, spheres
+from cryodask.ops.bodies import Body, body_classes, ice_absorption_v
+from cryodask.ops.carbon import CarbonFilm
 from cryodask.ops.densities import MASK_THRESHOLD_V, DensitySource
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 
@@ -37,31 +37,6 @@ def sample_slab_bytes(box_voxels: tuple[int, int, int], density_side: int) -> in
     return 5 * slab + 5 * padded + 3 * 4 * density_side**3
 
 
-def draw_particles(
-    radii_angstrom: Mapping[str, float],
-    sample: SampleParameters,
-    generator: np.random.Generator,
-    tomogram: str,
-    bodies: Sequence[Body] = (),
-) -> Particles:
-    """Classes drawn uniformly, placed without overlap, turned uniformly over SO(3); then the bodies, without angles."""
-    low, high = sample.particle_count
-    count = int(generator.integers(low, high + 1))
-    names = sorted(radii_angstrom)
-    classes = [names[index] for index in generator.integers(0, len(names), count)]
-    nz, ny, nx = (n * sample.voxel_size_angstrom for n in sample.box_voxels)
-    others = spheres(bodies)
-    centres = place_spheres(
-        np.array([radii_angstrom[name] for name in classes]),
-        box_angstrom=(nz, ny, nx),
-        clearance_angstrom=sample.clearance_angstrom,
-        generator=generator,
-        obstacles=others,
-    )
-    proteins = Particles.create(classes, centres, tomogram=tomogram, zxz_deg=uniform_rotations(count, generator))
-    return concatenate([proteins, Particles.create([b.class_id for b in bodies], others[0], tomogram=tomogram)])
-
-
 @dataclass(frozen=True, eq=False)
 class SampleSlab:
     """What one task of the grand model produces: full extent in z and x, some rows along y."""
@@ -75,6 +50,8 @@ class SampleSlab:
     """(z, y, x) / TRUTH_BINNING, label of the class (1-based in the order of the class list), 0 for none."""
     occupancy_mask: npt.NDArray[np.int32]
     """The same grid, 1-based position of the particle in the truth's list, 0 for none."""
+    occupancy_mask_filled: npt.NDArray[np.int32]
+    """The same with the channels and cavities of the particles filled."""
 
 
 def sample_slab(
@@ -84,18 +61,17 @@ def sample_slab(
     sample: SampleParameters,
     microscope: MicroscopeParameters,
     bodies: Sequence[Body] = (),
+    film: CarbonFilm | None = None,
 ) -> SampleSlab:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the grand model and of the truth masks.
 
-    ``bodies`` are what the last rows of ``particles`` stand for, in their order.
+    ``bodies`` are what the last rows of ``particles`` stand for, in their order. A film is no part of the truth.
     """
     nz, _, nx = sample.box_voxels
     shape = (nz, rows[1] - rows[0], nx)
     electrostatic = np.zeros(shape, np.float32)
     displaced = np.zeros(shape, np.float32)
-    truth_shape = tuple(n // TRUTH_BINNING for n in shape)
-    class_mask = np.zeros(truth_shape, np.uint8)
-    occupancy_mask = np.zeros(truth_shape, np.int32)
+    truth = _TruthSlab(shape)
     labels = {name: label for label, name in enumerate([*sorted(densities), *body_classes(sample)], start=1)}
     centres = particles.voxels(sample.box_voxels, sample.voxel_size_angstrom)
     proteins = len(particles) - len(bodies)
@@ -105,37 +81,77 @@ def sample_slab(
         if window is None:
             continue
         matrix = matrix_from_zxz_deg(particles.zxz_deg[index])
-        here = tuple(slice(a - o, b - o) for (a, b), o in zip(window, (0, rows[0], 0), strict=True))
+        here = _within(window, rows)
         potential = _rotated(density.electrostatic_v, density, matrix, centre, window, sample)
         electrostatic[here] += potential
         displaced[here] += _rotated(density.displaced_fraction, density, matrix, centre, window, sample)
-        truth_here = tuple(slice(s.start // TRUTH_BINNING, s.stop // TRUTH_BINNING) for s in here)
-        # Where the blurred skirts of two neighbours share a voxel, the first in the list keeps it.
-        own = (_block_mean(potential) > MASK_THRESHOLD_V) & (occupancy_mask[truth_here] == 0)
-        class_mask[truth_here][own] = labels[name]
-        occupancy_mask[truth_here][own] = index + 1
+        truth.claim(here, potential, labels[name], index + 1)
+        truth.fill_later(here, _solid(density, matrix, centre, window, sample), index + 1)
     absorption = displaced * np.float32(_absorption_contrast_v(sample, microscope))
     for index, body in enumerate(bodies, start=proteins):
         # Some voxels more than what counts as its own: beyond, nothing is left of its soft edge.
         window = _window(centres[index], body.radius_angstrom + 4 * sample.voxel_size_angstrom, sample, rows)
         if window is None:
             continue
-        here = tuple(slice(a - o, b - o) for (a, b), o in zip(window, (0, rows[0], 0), strict=True))
+        here = _within(window, rows)
         potential, absorbing = body.potentials(window, sample, microscope)
         electrostatic[here] += potential
         absorption[here] += absorbing
-        truth_here = tuple(slice(s.start // TRUTH_BINNING, s.stop // TRUTH_BINNING) for s in here)
-        own = (_block_mean(potential) > MASK_THRESHOLD_V) & (occupancy_mask[truth_here] == 0)
-        class_mask[truth_here][own] = labels[body.class_id]
-        occupancy_mask[truth_here][own] = index + 1
+        truth.claim(here, potential, labels[body.class_id], index + 1)
+    if film is not None:
+        potential, absorbing = film.potentials(rows, sample, microscope)
+        electrostatic += potential
+        absorption += absorbing
     return SampleSlab(
         electrostatic,
         absorption,
         spline_coefficients(electrostatic),
         spline_coefficients(absorption),
-        class_mask,
-        occupancy_mask,
+        truth.class_mask,
+        truth.occupancy,
+        truth.filled(),
     )
+
+
+Region = tuple[slice, slice, slice]
+
+
+class _TruthSlab:
+    """The masks of a slab while its particles come one after the other."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        truth_shape = tuple(n // TRUTH_BINNING for n in shape)
+        self.class_mask = np.zeros(truth_shape, np.uint8)
+        self.occupancy = np.zeros(truth_shape, np.int32)
+        self._solids: list[tuple[Region, npt.NDArray[np.bool_], int]] = []
+
+    def claim(self, here: Region, potential: Volume, label: int, particle: int) -> None:
+        """Give a particle its voxels. Where the skirts of two neighbours share one, the first in the list keeps it."""
+        there = _truth_region(here)
+        own = (_block_mean(potential) > MASK_THRESHOLD_V) & (self.occupancy[there] == 0)
+        self.class_mask[there][own] = label
+        self.occupancy[there][own] = particle
+
+    def fill_later(self, here: Region, inside: npt.NDArray[np.bool_], particle: int) -> None:
+        """Remember what belongs to a particle's solid shape; it gives way to every particle's own voxels."""
+        self._solids.append((_truth_region(here), inside, particle))
+
+    def filled(self) -> npt.NDArray[np.int32]:
+        """The occupancy with the holes of the particles filled."""
+        occupancy = self.occupancy.copy()
+        for there, inside, particle in self._solids:
+            occupancy[there][inside & (occupancy[there] == 0)] = particle
+        return occupancy
+
+
+def _within(window: Window, rows: tuple[int, int]) -> Region:
+    z, y, x = (slice(a - o, b - o) for (a, b), o in zip(window, (0, rows[0], 0), strict=True))
+    return z, y, x
+
+
+def _truth_region(here: Region) -> Region:
+    z, y, x = (slice(s.start // TRUTH_BINNING, s.stop // TRUTH_BINNING) for s in here)
+    return z, y, x
 
 
 def _absorption_contrast_v(sample: SampleParameters, microscope: MicroscopeParameters) -> float:
@@ -180,6 +196,28 @@ def _rotated(
         centre_offset=(float(offset[0]), float(offset[1]), float(offset[2])),
     )
     return volume
+
+
+def _solid(
+    density: DensitySource,
+    matrix: npt.NDArray[np.float64],
+    centre: npt.NDArray[np.float64],
+    window: Window,
+    sample: SampleParameters,
+) -> npt.NDArray[np.bool_]:
+    """The particle's solid shape at the truth voxels of the window."""
+    z, y, x = ((stop - start) // TRUTH_BINNING for start, stop in window)
+    middle = np.array([(start + stop - 1) / 2 for start, stop in window])
+    off_z, off_y, off_x = ((centre - middle) / TRUTH_BINNING).tolist()
+    shape = rotate_volume(
+        density.solid.read((slice(None),) * 3).astype(np.float32),
+        matrix,
+        output_shape=(z, y, x),
+        zoom=TRUTH_BINNING * sample.voxel_size_angstrom / density.voxel_size_angstrom,
+        centre_offset=(off_z, off_y, off_x),
+        order=1,
+    )
+    return np.asarray(shape > 0.5)
 
 
 def _block_mean(volume: Volume) -> Volume:

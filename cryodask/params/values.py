@@ -24,7 +24,7 @@ class Target:
 
 
 def coerce(value: object, annotation: Any, target: Target) -> object:  # noqa: ANN401  (a type expression)
-    """``value`` as ``annotation`` wants it: bool, int, float, str, Literal, tuples of these, or None.
+    """``value`` as ``annotation`` wants it: bool, int, float, str, Literal, tuples or named values of these, or None.
 
     Whole numbers pass as floats, nothing else changes its type. A pair is a range: one number stands for both ends, and
     the first must not exceed the second. Anything else raises ConfigError naming source, path, value and expectation.
@@ -39,8 +39,12 @@ def coerce(value: object, annotation: Any, target: Target) -> object:  # noqa: A
         if value not in arguments or isinstance(value, bool):
             target.refuse(value, "one of " + ", ".join(str(argument) for argument in arguments))
         return value
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return _list(value, arguments[0], target)
     if origin is tuple:
         return _tuple(value, arguments, target)
+    if origin is dict:
+        return _named(value, arguments[1], target)
     return _scalar(value, annotation, target)
 
 
@@ -55,6 +59,21 @@ def _tuple(value: object, annotations: tuple[Any, ...], target: Target) -> tuple
     if is_range and result[0] > result[1]:
         target.refuse(value, "[low, high] with low not above high")
     return tuple(result)
+
+
+def _list(value: object, kind: Any, target: Target) -> tuple[object, ...]:  # noqa: ANN401  (a type expression)
+    if not isinstance(value, list | tuple) or not value:
+        target.refuse(value, "a list of values")
+    return tuple(coerce(item, kind, target) for item in value)
+
+
+def _named(value: object, kind: Any, target: Target) -> dict[str, object]:  # noqa: ANN401  (a type expression)
+    if not isinstance(value, dict) or not value or not all(isinstance(name, str) for name in value):
+        target.refuse(value, "a section with a value for each name")
+    return {
+        name: coerce(item, kind, Target(target.source, f"{target.path}.{name}", target.bound))
+        for name, item in value.items()
+    }
 
 
 def _scalar(value: object, kind: type, target: Target) -> object:

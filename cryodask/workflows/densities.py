@@ -12,7 +12,13 @@ from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.model.progress import Progress
 from cryodask.model.structure import Structure
-from cryodask.ops.densities import ATOMIC_BLUR_ANGSTROM, DENSITY_VOXEL_ANGSTROM, DensitySource, particle_density
+from cryodask.ops.densities import (
+    ATOMIC_BLUR_ANGSTROM,
+    CLOSING_RADIUS_ANGSTROM,
+    DENSITY_VOXEL_ANGSTROM,
+    DensitySource,
+    particle_density,
+)
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import SampleParameters
 from cryodask.params.tokens import token
@@ -28,6 +34,7 @@ def density_token(structure: Structure, sample: SampleParameters) -> str:
             "class_id": structure.info.class_id,
             "voxel_size_angstrom": DENSITY_VOXEL_ANGSTROM,
             "atomic_blur_angstrom": ATOMIC_BLUR_ANGSTROM,
+            "closing_radius_angstrom": CLOSING_RADIUS_ANGSTROM,
             "solvent_potential_v": sample.solvent_potential_v,
             "motion_blur_sigma_angstrom": sample.motion_blur_sigma_angstrom,
             "schema_version": SCHEMA_VERSION,
@@ -62,6 +69,7 @@ def density_source(store: Store, class_id: str) -> DensitySource:
     return DensitySource(
         store.source(group, "electrostatic_v"),
         store.source(group, "displaced_fraction"),
+        store.source(group, "solid"),
         float(attrs["voxel_size_angstrom"]),
         float(attrs["radius_angstrom"]),
     )
@@ -75,6 +83,7 @@ def _write_density(store: Store, made_of: str, structure: Structure, sample: Sam
         {
             "electrostatic_v": (dims, density.electrostatic_v, {"units": "V"}),
             "displaced_fraction": (dims, density.displaced_fraction, {"units": "1"}),
+            "solid": (dims, density.solid, {}),
         },
         attrs={
             "voxel_size_angstrom": density.voxel_size_angstrom,

@@ -9,7 +9,10 @@ from cryodask.io.store import Store
 
 TRUTH_KIND = "truth"
 TILT_SERIES_KIND = "tilt-series"
+PHYSICAL_SERIES_KIND = "tilt-series-physical"
 TOMOGRAM_KIND = "tomogram"
+TOMOGRAM_LEVEL_KIND = "tomogram-level"
+"""Coarser levels of a tomogram's pyramid, for viewers."""
 
 
 def structure_group(class_id: str) -> str:
@@ -40,6 +43,11 @@ def truth_particles_group(model: str) -> str:
 def tilt_series_group(model: str) -> str:
     """Images and their tilts."""
     return f"{model}/tilt_series"
+
+
+def physical_series_group(model: str) -> str:
+    """Images with the camera's own noise, of a series whose noise is scaled to a target."""
+    return f"{model}/tilt_series_physical"
 
 
 def tomogram_group(model: str, variant: str = "tomogram", level: int = 0) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from dask.delayed import Delayed, delayed
@@ -13,13 +13,17 @@ from cryodask.errors import ConfigError
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.kernels.slab_rotation import PADDING_VOXELS
+from cryodask.model.images import OPTICS
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
 from cryodask.model.structure import Structure
 from cryodask.ops import bodies
 from cryodask.ops import sample as sample_ops
+from cryodask.ops.acquisition import TiltSettings, draw_tilts, tilts_and_order
+from cryodask.ops.carbon import CarbonFilm, draw_carbon
 from cryodask.ops.densities import DensitySource
-from cryodask.ops.projection import TiltImages, TiltSettings, simulate_tilt, simulated_images
+from cryodask.ops.placement import draw_particles, require_classes
+from cryodask.ops.projection import ImageCurves, TiltImages, simulate_tilt, simulated_images
 from cryodask.ops.vesicles import draw_vesicles
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import SimulationParameters
@@ -27,9 +31,15 @@ from cryodask.params.tokens import token
 from cryodask.workflows import layout
 from cryodask.workflows.densities import density_token, make_densities
 from cryodask.workflows.execution import execute
+from cryodask.workflows.image_curves import curves_record, load_curves
+from cryodask.workflows.target_noise import scale_noise
+from cryodask.workflows.truth_table import with_bounding_boxes
 
-_SAMPLE, _SETTINGS, _COUNTS, _DAMAGE, _GOLD, _VESICLES = range(6)
-"""First element of each random stream's spawn key (then model, then index)."""
+_SAMPLE, _GOLD, _VESICLES, _TARGET, _CARBON = 0, 4, 5, 8, 9
+"""First element of each random stream's spawn key (then model); ``ops.acquisition`` has those of the images."""
+
+
+_MASKS = {"class_mask": "uint8", "occupancy_mask": "int32", "occupancy_mask_filled": "int32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +67,7 @@ class SimulateJob:
                     f"a structure is named {name!r}, the class of gold beads or of vesicles: rename it, or set "
                     "sample.gold_count or sample.vesicle_count to 0"
                 )
+        require_classes(self.parameters.sample, proteins)
         step = 2 * sample_ops.TRUTH_BINNING
         if any(n % step for n in self.parameters.sample.box_voxels):
             given = list(self.parameters.sample.box_voxels)
@@ -69,13 +80,15 @@ def simulate(
     store: Store, job: SimulateJob, *, client: Client | None, progress: Progress, overwrite: bool = False
 ) -> list[str]:
     """Fill ``store`` with ``job.models`` simulated tilt series; what is there already is kept. Returns model names."""
+    curves = load_curves(job.parameters.detector)
+    tilts_and_order(job.parameters.acquisition)  # refuses a wrong list of tilts before anything is made
     store.create()
     densities = make_densities(
         store, job.structures, job.parameters.sample, client=client, progress=progress, overwrite=overwrite
     )
     names = []
     for index in range(job.models):
-        model = _Model(store, job, index, densities, overwrite)
+        model = _Model(store, job, index, densities, curves, overwrite)
         model.make_sample(client, progress)
         model.make_tilt_series(client, progress)
         names.append(model.name)
@@ -94,9 +107,11 @@ class _Model:
         job: SimulateJob,
         index: int,
         densities: Mapping[str, DensitySource],
+        curves: ImageCurves,
         overwrite: bool,
     ) -> None:
         self.store, self.job, self.index, self.densities, self.overwrite = store, job, index, densities, overwrite
+        self.curves = curves
         self.name = layout.model_name(index)
         sample = job.parameters.sample
         self.sample_record = {
@@ -116,28 +131,33 @@ class _Model:
     def make_sample(self, client: Client | None, progress: Progress) -> None:
         """Grand model, masks and particle table."""
         sample = self.job.parameters.sample
-        vesicles = draw_vesicles(sample, self._generator(_VESICLES))
-        gold = bodies.draw_gold(sample, self._generator(_GOLD), vesicles)
+        film = draw_carbon(sample, self._generator(_CARBON), (self.job.seed, (_CARBON, self.index)))
+        blocked = None if film is None else film.obstacles(sample)
+        vesicles = draw_vesicles(sample, self._generator(_VESICLES), blocked)
+        others_so_far = bodies.spheres(vesicles)
+        blocked = others_so_far if blocked is None else bodies.joined(others_so_far, blocked)
+        gold = bodies.draw_gold(sample, self._generator(_GOLD), blocked)
         others: list[bodies.Body] = [*gold, *vesicles]
-        particles = sample_ops.draw_particles(
-            {name: d.radius_angstrom for name, d in self.densities.items()},
+        particles = draw_particles(
+            self.densities,
             self.job.parameters.sample,
             self._generator(_SAMPLE),
             self.name,
             others,
+            film,
         )
         ny = self.job.parameters.sample.box_voxels[1]
         slabs = [(start, min(start + sample_ops.SLAB_VOXELS, ny)) for start in range(0, ny, sample_ops.SLAB_VOXELS)]
         grand, truth = layout.grand_model_group(self.name), layout.truth_group(self.name)
         pending = set(self.store.prepare(grand, self._grand_model_spec(len(slabs)), overwrite=self.overwrite))
         pending |= set(self.store.prepare(truth, self._truth_spec(len(slabs)), overwrite=self.overwrite))
-        tasks = [self._slab_task(block, slabs[block], particles, others) for block in sorted(pending)]
+        tasks = [self._slab_task(block, slabs[block], particles, others, film) for block in sorted(pending)]
         execute(tasks, client=client, progress=progress, stage=f"{self.name} sample")
         self.store.finish(grand)
         if not self.store.is_complete(truth):
             self.store.write_table(
                 layout.truth_particles_group(self.name),
-                particles.to_dataset(),
+                with_bounding_boxes(particles, self.store.source(truth, "occupancy_mask", allow_incomplete=True)),
                 kind="particles",
                 token=self.sample_token,
                 parameters=self.sample_record,
@@ -146,10 +166,15 @@ class _Model:
             self.store.finish(truth)
 
     def _slab_task(
-        self, block: int, rows: tuple[int, int], particles: Particles, others: Sequence[bodies.Body]
+        self,
+        block: int,
+        rows: tuple[int, int],
+        particles: Particles,
+        others: Sequence[bodies.Body],
+        film: CarbonFilm | None,
     ) -> Delayed:
         slab = delayed(sample_ops.sample_slab, pure=False)(
-            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope, others
+            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope, others, film
         )
         task: Delayed = delayed(_write_slab, pure=False)(self.store, self.name, block, rows[0], slab)
         return task
@@ -200,7 +225,7 @@ class _Model:
             parameters=self.sample_record,
             variables=tuple(
                 Variable(name=name, dims=("z", "y", "x"), shape=(nz, ny, nx), dtype=dtype, chunks=chunks)
-                for name, dtype in (("class_mask", "uint8"), ("occupancy_mask", "int32"))
+                for name, dtype in _MASKS.items()
             ),
             attrs={
                 "voxel_size_angstrom": sample.voxel_size_angstrom * binning,
@@ -215,10 +240,27 @@ class _Model:
         )
 
     def make_tilt_series(self, client: Client | None, progress: Progress) -> None:
-        """All images, with and without noise."""
-        tilts = self._tilts()
-        group = layout.tilt_series_group(self.name)
-        pending = self.store.prepare(group, self._tilt_series_spec(tilts), overwrite=self.overwrite)
+        """All images, with and without noise; for a target signal-to-noise ratio by way of the physical one."""
+        parameters = self.job.parameters
+        tilts = draw_tilts(parameters, self.job.seed, self.index)
+        spec = self._tilt_series_spec(tilts, parameters)
+        group, target = layout.tilt_series_group(self.name), parameters.detector.target_snr
+        if target is None:
+            self._make_images(group, spec, tilts, client, progress)
+            return
+        if not self.overwrite and self.store.is_complete(group, spec.token):
+            return
+        # Without the target in its token: another target need not simulate it again.
+        untouched = replace(parameters, detector=replace(parameters.detector, target_snr=None))
+        physical = replace(self._tilt_series_spec(tilts, untouched), kind=layout.PHYSICAL_SERIES_KIND)
+        self._make_images(layout.physical_series_group(self.name), physical, tilts, client, progress)
+        drawn = float(self._generator(_TARGET).uniform(*target))
+        scale_noise(self.store, self.name, spec, drawn, client=client, progress=progress, overwrite=self.overwrite)
+
+    def _make_images(
+        self, group: str, spec: GroupSpec, tilts: Sequence[TiltSettings], client: Client | None, progress: Progress
+    ) -> None:
+        pending = self.store.prepare(group, spec, overwrite=self.overwrite)
         grand = layout.grand_model_group(self.name)
         sources = [self.store.source(grand, f"{name}_spline_v") for name in ("electrostatic", "absorption")]
         parameters = self.job.parameters
@@ -228,50 +270,31 @@ class _Model:
                 self.store,
                 group,
                 index,
-                delayed(simulate_tilt, pure=False)(*sources, tilts[index], parameters, ice),
+                delayed(simulate_tilt, pure=False)(*sources, tilts[index], parameters, ice, self.curves),
             )
             for index in pending
         ]
         execute(tasks, client=client, progress=progress, stage=f"{self.name} tilt series")
         self.store.finish(group)
 
-    def _tilts(self) -> list[TiltSettings]:
-        """Settings of every tilt: what is drawn once a model first, then the shifts, all from one stream."""
-        parameters = self.job.parameters
-        acquisition = parameters.acquisition
-        generator = self._generator(_SETTINGS)
-        defocus_um = float(generator.uniform(*parameters.microscope.defocus_um))
-        dose = float(generator.uniform(*acquisition.total_dose_e_per_a2)) / acquisition.tilt_count
-        sigma = float(generator.uniform(*acquisition.shift_sigma_angstrom))
-        shifts = generator.normal(0.0, 1.0, (acquisition.tilt_count, 2)) * sigma
-        damage = parameters.detector.beam_damage_snr
-        # A stream of its own, so that switching it on or off moves no other draw.
-        damage_snr = None if damage is None else float(self._generator(_DAMAGE).uniform(*damage))
-        angles = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.tilt_count)
-        return [
-            TiltSettings(
-                tilt_deg=float(angle),
-                dose_e_per_a2=dose,
-                defocus_um=defocus_um,
-                shift_y_angstrom=float(shift[0]),
-                shift_x_angstrom=float(shift[1]),
-                seed=(self.job.seed, (_COUNTS, self.index, index)),
-                damage_snr=damage_snr,
-                damage_seed=(self.job.seed, (_DAMAGE, self.index, index)),
-            )
-            for index, (angle, shift) in enumerate(zip(angles, shifts, strict=True))
-        ]
-
-    def _tilt_series_spec(self, tilts: Sequence[TiltSettings]) -> GroupSpec:
-        parameters = self.job.parameters
+    def _tilt_series_spec(self, tilts: Sequence[TiltSettings], parameters: SimulationParameters) -> GroupSpec:
         _, ny, nx = parameters.sample.box_voxels
-        record = {**self.sample_record, "simulation": to_dict(parameters), "sample_token": self.sample_token}
+        record = {
+            **self.sample_record,
+            "simulation": to_dict(parameters),
+            "curves": curves_record(self.curves),
+            "sample_token": self.sample_token,
+        }
         units = {
             "tilt_deg": "degree",
             "dose_e_per_a2": "1/angstrom^2",
             "defocus_um": "um",
             "shift_y_angstrom": "angstrom",
             "shift_x_angstrom": "angstrom",
+            "astigmatism_um": "um",
+            "astigmatism_deg": "degree",
+            "acquisition_order": "1",
+            "prior_dose_e_per_a2": "1/angstrom^2",
         }
         return GroupSpec(
             kind=layout.TILT_SERIES_KIND,
@@ -289,14 +312,14 @@ class _Model:
                 for name, text in simulated_images(parameters).items()
             ),
             coordinates={
-                name: (("tilt",), np.array([getattr(tilt, name) for tilt in tilts]), {"units": unit})
+                name: (("tilt",), np.array([float(getattr(tilt, name)) for tilt in tilts]), {"units": unit})
                 for name, unit in units.items()
             },
             attrs={
                 "pixel_size_angstrom": parameters.sample.voxel_size_angstrom,
                 "sample_thickness_angstrom": parameters.sample.box_voxels[0] * parameters.sample.voxel_size_angstrom,
-                **to_dict(parameters.microscope),
-                "defocus_um": tilts[0].defocus_um,
+                **{name: value for name, value in to_dict(parameters.microscope).items() if name in OPTICS},
+                "defocus_um": float(np.median([tilt.defocus_um for tilt in tilts])),
                 **({} if tilts[0].damage_snr is None else {"beam_damage_snr": tilts[0].damage_snr}),
             },
             blocks=len(tilts),
@@ -310,7 +333,7 @@ def _write_slab(store: Store, model: str, block: int, row: int, slab: sample_ops
             store.write(grand, name, (0, row, 0), getattr(slab, name))
         store.mark_done(grand, block)
     if block in store.pending(truth):
-        for name in ("class_mask", "occupancy_mask"):
+        for name in _MASKS:
             store.write(truth, name, (0, row // sample_ops.TRUTH_BINNING, 0), getattr(slab, name))
         store.mark_done(truth, block)
 

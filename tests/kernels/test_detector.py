@@ -11,7 +11,7 @@ import pytest
 from cryodask.backend import to_host
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels import spectrum
-from cryodask.kernels.detector import detect, expected_signal, k2_dqe, k2_mtf, k2_ntf
+from cryodask.kernels.detector import CameraCurves, detect, expected_signal, k2_dqe, k2_mtf, k2_ntf
 from tests.conftest import Namespace
 
 DOSE, PIXEL = 110 / 61, 5.0
@@ -133,3 +133,39 @@ def test_refusals() -> None:
         expected_signal(image, oversampling=0, **OPTIONS)
     with pytest.raises(DataError, match="real image"):
         expected_signal(image[0], **OPTIONS)
+
+
+def sampled_k2() -> CameraCurves:
+    q = np.linspace(0, 1, 401)
+    return CameraCurves(q=tuple(q), mtf=tuple(k2_mtf(q)), dqe=tuple(k2_dqe(q)))
+
+
+def test_a_k2_given_by_its_points_is_a_k2(arrays: Namespace) -> None:
+    intensity = arrays.asarray(1 + 0.2 * rng(3).standard_normal((32, 48)))
+    for own, given in (
+        (
+            detect(intensity, **OPTIONS, generator=rng(1)),
+            detect(intensity, **OPTIONS, camera=sampled_k2(), generator=rng(1)),
+        ),
+        (expected_signal(intensity, **OPTIONS), expected_signal(intensity, **OPTIONS, camera=sampled_k2())),
+    ):
+        np.testing.assert_allclose(to_host(given), to_host(own), rtol=0, atol=0.5)
+        assert np.corrcoef(to_host(given).ravel(), to_host(own).ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"q": (0.0, 0.5)},
+        {"q": (0.1, 1.0)},
+        {"q": (1.0, 0.0)},
+        {"q": (0.0,), "mtf": (1.0,), "dqe": (1.0,)},
+        {"mtf": (1.0, 0.0)},
+        {"mtf": (1.2, 0.5)},
+        {"dqe": (0.8, float("nan"))},
+        {"dqe": (0.8, 0.7, 0.6)},
+    ],
+)
+def test_curves_that_no_camera_has_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="camera's"):
+        CameraCurves(**{"q": (0.0, 1.0), "mtf": (1.0, 0.5), "dqe": (0.8, 0.4), **wrong})

@@ -12,6 +12,7 @@ from cryodask.errors import ConfigError
 from cryodask.kernels.optics import (
     CtfOptions,
     amplitude_contrast_transfer,
+    astigmatic_phase,
     ctf,
     ctf_zeros,
     interaction_constant,
@@ -179,3 +180,20 @@ def test_senseless_parameters_are_refused_by_name(name: str, value: float) -> No
 def test_frequencies_must_be_real(arrays: Namespace) -> None:
     with pytest.raises(ConfigError, match="float32 or float64"):
         ctf(arrays.asarray(np.zeros(2, dtype=np.complex64)), **KRIOS)
+
+
+@pytest.mark.parametrize("direction_deg", [0.0, 30.0, 90.0, 135.0])
+def test_astigmatism_is_another_defocus_in_each_direction(arrays: Namespace, direction_deg: float) -> None:
+    shape, pixel, voltage, astigmatism = (64, 96), 3.0, 300.0, 0.6
+    like = arrays.asarray(np.zeros(1))
+    found = to_host(astigmatic_phase(shape, pixel, voltage, astigmatism, direction_deg, like))
+    ky, kx = np.fft.fftfreq(shape[0], pixel)[:, None], np.fft.fftfreq(shape[1], pixel)[None, :]
+    phi = np.arctan2(ky, kx)
+    added_um = astigmatism / 2 * np.cos(2 * (phi - np.radians(direction_deg)))
+    wavelength = wavelength_angstrom(voltage)
+    expected = np.exp(1j * np.pi * wavelength * added_um * 1e4 * (kx**2 + ky**2))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    # Along its own direction the defocus is larger by half of it.
+    assert ctf_zeros(voltage_kv=voltage, defocus_um=2.3, spherical_aberration_mm=2.7, count=1) < ctf_zeros(
+        voltage_kv=voltage, defocus_um=2.0, spherical_aberration_mm=2.7, count=1
+    )

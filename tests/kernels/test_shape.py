@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from cryodask.errors import ConfigError, DataError
-from cryodask.kernels.shape import ShapeStatistics, shape_statistics
+from cryodask.kernels.shape import ShapeStatistics, shape_statistics, solid
 from tests.conftest import Namespace
 
 Floats = npt.NDArray[np.float64]
@@ -94,3 +94,30 @@ def test_what_is_no_volume_is_refused() -> None:
         shape_statistics(np.zeros((4, 4)), 0.5, 1.0)
     with pytest.raises(ConfigError, match="threshold"):
         shape_statistics(-distance(16), math.nan, 1.0)
+
+
+def test_a_solid_has_no_channel_and_no_cavity() -> None:
+    z, y, x = (np.arange(48) - 23.5)[:, None, None], (np.arange(48) - 23.5)[:, None], np.arange(48) - 23.5
+    across = np.sqrt(y**2 + x**2)
+    barrel = (across < 16) & (np.abs(z) < 14)
+    channel, cavity = across < 5, np.sqrt(z**2 + (y - 10) ** 2 + x**2) < 3
+    found = solid(barrel & ~channel & ~cavity, 7.0)
+    assert not (barrel & (np.abs(z) < 10) & ~found).any()
+    # The outline is that of the barrel: the mouths of the channel are closed by less than a ball's cap.
+    assert not (found & ~barrel).any()
+    assert found.sum() > 0.97 * barrel.sum()
+
+
+def test_a_channel_wider_than_the_ball_stays_open() -> None:
+    y, x = (np.arange(40) - 19.5)[:, None], np.arange(40) - 19.5
+    across = np.broadcast_to(np.sqrt(y**2 + x**2), (30, 40, 40)).copy()
+    across[[0, 1, -1, -2]] = 99
+    ring = (across < 18) & (across > 11)
+    found = solid(ring, 4.0)
+    assert not (found & (across < 10)).any()
+    # What a ball smooths is the staircase of the voxels.
+    assert (found != ring).sum() < 0.03 * ring.sum()
+
+
+def test_nothing_has_no_solid() -> None:
+    assert not solid(np.zeros((4, 5, 6), bool), 3.0).any()

@@ -13,9 +13,10 @@ from cryodask.kernels.absorption import inelastic_mean_free_path_angstrom
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
 from cryodask.model.particles import Particles
 from cryodask.model.source import ArraySource
+from cryodask.ops.acquisition import TiltSettings
 from cryodask.ops.bodies import ice_absorption_v
 from cryodask.ops.densities import particle_density
-from cryodask.ops.projection import TiltImages, TiltSettings, simulate_tilt, simulate_tilt_bytes, simulated_images
+from cryodask.ops.projection import TiltImages, simulate_tilt, simulate_tilt_bytes, simulated_images
 from cryodask.ops.sample import sample_slab
 from cryodask.params.schema import (
     AcquisitionParameters,

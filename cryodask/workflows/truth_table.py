@@ -1,0 +1,28 @@
+"""The table of the particles that were placed, with the box of voxels that each of them fills."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from scipy.ndimage import find_objects
+
+from cryodask.model.particles import Particles
+from cryodask.model.source import BlockSource
+
+
+def with_bounding_boxes(particles: Particles, occupancy: BlockSource) -> xr.Dataset:
+    """``particles`` as a data set, with ``z_first``, ``z_stop``, ``y_first``, ... of each in the mask's voxels.
+
+    ``stop`` is one behind the last voxel; a particle that the mask does not hold has 0 and 0.
+    """
+    mask = occupancy.read(tuple(slice(0, n) for n in occupancy.shape))
+    boxes = np.zeros((len(particles), 3, 2), np.int64)
+    for index, found in enumerate(find_objects(mask, max_label=len(particles))):
+        if found is not None:
+            boxes[index] = [(axis.start, axis.stop) for axis in found]
+    columns = {
+        f"{axis}_{end}": ("particle", boxes[:, a, e])
+        for a, axis in enumerate("zyx")
+        for e, end in enumerate(("first", "stop"))
+    }
+    return particles.to_dataset().assign(columns)
