@@ -55,8 +55,8 @@ def lane_called(way: str, request: pytest.FixtureRequest, settings: BatchSetting
 def results(folder: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     """Arrays of a tomogram's stores, under the names that the single commands give them."""
     made = contents(Store(folder / "tomograms" / name / "data.zarr"))
-    maps = contents(Store(folder / "tomograms" / name / "picks" / "maps.zarr"))
-    return made | {key.replace(f"{name}/", "model_000/", 1): values for key, values in maps.items()}
+    made |= contents(Store(folder / "tomograms" / name / "picks" / "maps.zarr"))
+    return {key.replace(f"{name}/", "model_000/", 1): values for key, values in made.items()}
 
 
 @pytest.mark.slow
