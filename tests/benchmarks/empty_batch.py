@@ -1,4 +1,4 @@
-"""A batch whose stages do nothing, or only wait: what remains is the leader's and the scheduler's own work.
+"""A batch whose stages do nothing: what remains is the leader's and the scheduler's own work.
 
 Prints one line of JSON. Run as a script, so that the memory of this process is the leader's alone.
 """
@@ -45,14 +45,18 @@ def processor_seconds(pid: int | str) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def make_entries(count: int, token: str) -> list[Entry]:
+    batch_manifest.STAGES = STAGES  # type: ignore[assignment]
+    batch_run.fingerprints = lambda entry, settings: dict.fromkeys(entry.stages, token)  # type: ignore[attr-defined]
+    return [Entry(name=f"t{i:05}", stages=STAGES, tilt_series="/data.zarr") for i in range(count)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("cluster", type=Path, help="folder of `cryodask cluster start`")
     parser.add_argument("--tomograms", type=int, default=10_000)
     chosen = parser.parse_args()
-    batch_manifest.STAGES = STAGES  # type: ignore[assignment]
-    batch_run.fingerprints = lambda entry, settings: dict.fromkeys(entry.stages, "0" * 64)  # type: ignore[attr-defined]
-    entries = [Entry(name=f"t{i:05}", stages=STAGES, tilt_series="/data.zarr") for i in range(chosen.tomograms)]
+    entries = make_entries(chosen.tomograms, "0" * 64)
     running = read_cluster_folder(chosen.cluster)
     with (
         tempfile.TemporaryDirectory() as folder,
