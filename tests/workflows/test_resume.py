@@ -123,7 +123,7 @@ def test_interruptions_in_every_stage_change_no_bit(reference: Reference, tmp_pa
 
 
 def test_a_search_killed_between_its_filter_and_the_end_goes_on(reference: Reference, tmp_path: Path) -> None:
-    """The filter is recorded with the group's end: a process killed just before it has done its block, and left none."""
+    """The filter is recorded with the end of the group: a process killed just before has done its block for nothing."""
     store = reference.copy(tmp_path)
     file = Path(store.path, layout.search_group("model_000"), "zarr.json")
     metadata = json.loads(file.read_text(encoding="utf-8"))
