@@ -25,7 +25,7 @@ SMALL = (
     *("--set", "simulation.acquisition.tilt_count=7", "--classes", "syn-0060-c1,syn-0150-c2"),
 )
 SEARCH = ("--set", "matching.angular_step_deg=40", "--set", "matching.rotations_per_task=32")
-LIMIT_SECONDS = 200.0
+LIMIT_SECONDS = 400.0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from cryodask.io.mrc import write_volume
 from tests.cluster.slurm_machine import running_slurm, why_not
 from tests.faults.conftest import SEARCH, Batch, call, done, events, finish, kill, start, wait_for, workers_of
 
+pytestmark = pytest.mark.timeout(900)
+
 TWO_WORKERS = ("--workers", "2", "--memory-limit", "600MiB")
 STAGES = 6
 """Of the undisturbed batch: three tomograms, reconstruct and match."""
@@ -210,10 +212,10 @@ def test_a_damaged_input_is_named_and_costs_one_tomogram(batch: Batch, tmp_path:
 def test_a_tomogram_too_large_for_the_workers_is_named(batch: Batch, tmp_path: Path) -> None:
     """The memory hog: workers die at it, again and again; the other tomograms are done all the same."""
     run, hog = tmp_path / "run", tmp_path / "hog.mrc"
-    write_volume(hog, np.random.default_rng(0).normal(size=(320, 320, 320)).astype(np.float32), 10.0)
+    write_volume(hog, np.random.default_rng(0).normal(size=(400, 400, 400)).astype(np.float32), 10.0)
     manifest = tmp_path / "session.csv"
     manifest.write_text(f"name,tilt_series,tomogram\nhog,,{hog}\n,{batch.data},\n")
-    limit = ("--workers", "2", "--memory-limit", "400MiB", "--templates", batch.data)
+    limit = ("--workers", "2", "--memory-limit", "700MiB", "--templates", batch.data)
     ended = call("batch", "run", manifest, "-o", run, *limit, *SEARCH)
     assert ended.exit_code == 5, ended.output
     assert "4 tomograms: 3 done, 1 failed" in ended.output
