@@ -224,7 +224,8 @@ class _Search:
             dark=self.job.dark,
             optics=tomogram.optics,
         )
-        if self.maps.prepare(group, spec, overwrite=self.overwrite):
+        # A process killed between its block and the end leaves nothing to do, and no gains either.
+        if self.maps.prepare(group, spec, overwrite=self.overwrite) or not self.maps.is_complete(group):
             task = delayed(_write_filtered, pure=False)(self.maps, group, tomogram, search, self.job.parameters.whiten)
             (gains,) = execute([task], client=client, progress=progress, stage=f"{tomogram.name} filter")
             self.maps.finish(group, {"whitening": gains, "voxel_size_angstrom": tomogram.voxel_size_angstrom})
