@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cryodask.backend import Array, as_device_array, namespace, to_host
+from cryodask.backend import Array, as_device_array, fast_path, namespace, to_host
 from cryodask.errors import ConfigError, DataError
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -178,15 +178,33 @@ def extents(occupancy: Array, n_particles: int) -> Extents:
     """
     shape = _volume_shape(occupancy)
     host = to_host(occupancy)
-    index = np.flatnonzero(host)
-    ids = _whole_ids(host.reshape(-1)[index])
-    if len(ids) and ids.max() > n_particles:
-        raise foreign_id(int(ids.max()), n_particles)
-    volume = np.bincount(ids, minlength=n_particles + 1)[1:]
-    sums = [np.bincount(ids, weights=axis, minlength=n_particles + 1)[1:] for axis in np.unravel_index(index, shape)]
+    if fast_path(occupancy) == "numba" and np.issubdtype(host.dtype, np.integer):
+        volume, sums = _sums_in_one_pass(host, n_particles)
+    else:
+        index = np.flatnonzero(host)
+        ids = _whole_ids(host.reshape(-1)[index])
+        if len(ids) and ids.max() > n_particles:
+            raise foreign_id(int(ids.max()), n_particles)
+        volume = np.bincount(ids, minlength=n_particles + 1)
+        axes = np.unravel_index(index, shape)
+        sums = np.stack([np.bincount(ids, weights=axis, minlength=n_particles + 1) for axis in axes], axis=1)
+    volume, sums = volume[1:], sums[1:]
     centroid = np.full((n_particles, 3), np.nan)
-    np.divide(np.stack(sums, axis=1), volume[:, None], out=centroid, where=volume[:, None] > 0)
+    np.divide(sums, volume[:, None], out=centroid, where=volume[:, None] > 0)
     return Extents(radius_voxel=np.asarray(np.cbrt(3 * volume / (4 * np.pi))), centroid_voxel=centroid)
+
+
+def _sums_in_one_pass(occupancy: npt.NDArray[Any], n_particles: int) -> tuple[Ints, Ints]:
+    """Voxels of each id from 0, and the sums of their coordinates (z, y, x)."""
+    from cryodask.kernels.fast.extents import sum_extents
+
+    volume, sums = np.zeros(n_particles + 1, dtype=np.int64), np.zeros((n_particles + 1, 3), dtype=np.int64)
+    stranger = sum_extents(occupancy, volume, sums)
+    if stranger < 0:
+        raise _no_id(stranger)
+    if stranger:
+        raise foreign_id(int(occupancy.max()), n_particles)
+    return volume, sums
 
 
 def foreign_id(particle: int, n_particles: int) -> DataError:
@@ -201,8 +219,14 @@ def _whole_ids(values: npt.NDArray[Any]) -> Ints:
     if not np.issubdtype(values.dtype, np.integer):
         wrong = values[(values != np.rint(values)) | (values < 0)]
         if len(wrong):
-            raise DataError(f"occupancy mask holds {wrong[0]}, which is no particle id; ids are whole numbers from 0")
+            raise _no_id(wrong[0])
+    elif len(values) and values.min() < 0:
+        raise _no_id(values.min())
     return values.astype(np.int64)
+
+
+def _no_id(value: Any) -> DataError:  # noqa: ANN401  (a number)
+    return DataError(f"occupancy mask holds {value}, which is no particle id; ids are whole numbers from 0")
 
 
 def _volume_shape(occupancy: Array) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ from cryodask.ops.evaluation_modes import MODES, STRICT_TOLERANCE_ANGSTROM, Scen
 from cryodask.units import ANGSTROM_PER_NM
 from cryodask.workflows import layout
 from cryodask.workflows import report_figures as figures
-from cryodask.workflows.evaluate import truths_of_store
+from cryodask.workflows.evaluate import truth_of_model
 from cryodask.workflows.reconstruct import NOISE_FREE
 from cryodask.workflows.report_markup import Picture
 from cryodask.workflows.report_slices import TomogramImage, slice_viewer
@@ -52,11 +52,11 @@ def tomogram_sections(data: Store, picks: Particles, limit: int) -> tuple[list[T
     """Sections of the first ``limit`` tomograms of ``data``, and how many it has; what a tomogram lacks is left out."""
     complete = [entry.path for entry in data.groups() if entry.complete]
     names = sorted({name for part in ("tomogram/scale0", "tilt_series") for name in _models(complete, part)})
-    truths = {truth.name: truth for truth in truths_of_store(data)} if _models(complete, "truth") else {}
-    by_name = dict(zip(truths, picks_by_tomogram(picks, list(truths))[0], strict=True)) if truths else {}
+    known = _models(complete, "truth")
+    by_name = dict(zip(known, picks_by_tomogram(picks, known)[0], strict=True)) if known else {}
     sections = []
     for name in names[:limit]:
-        judged = StrictJudgement.of(truths[name], by_name[name]) if name in truths else None
+        judged = StrictJudgement.of(truth_of_model(data, name), by_name[name]) if name in by_name else None
         pictures = (*_volume_pictures(data, name, judged), *_tilt_pictures(data, name))
         sections.append(TomogramSection(name=name, pictures=pictures))
     return sections, len(names)
