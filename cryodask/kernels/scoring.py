@@ -145,12 +145,16 @@ def dilated_ids(occupancy: Array, voxel: Ints) -> Ints:
     shape = _volume_shape(occupancy)
     if not len(voxel):
         return np.zeros(0, dtype=np.int64)
-    neighbours = np.clip(voxel[None] + _CROSS[:, None], 0, np.asarray(shape) - 1)
-    index = np.ravel_multi_index(tuple(np.moveaxis(neighbours, -1, 0)), shape)
+    index = np.ravel_multi_index(tuple(neighbour_voxels(voxel, shape).T), shape)
     xp = namespace(occupancy)
-    values = xp.take(xp.reshape(occupancy, (-1,)), as_device_array(index.reshape(-1), occupancy))
+    values = xp.take(xp.reshape(occupancy, (-1,)), as_device_array(index, occupancy))
     ids: Ints = _whole_ids(to_host(values)).reshape(len(_CROSS), -1).max(axis=0)
     return ids
+
+
+def neighbour_voxels(voxel: Ints, shape: tuple[int, int, int]) -> Ints:
+    """(7 m, 3) each of the voxels (m, 3) and its six neighbours, neighbour by neighbour, kept inside the volume."""
+    return np.asarray(np.clip(voxel[None] + _CROSS[:, None], 0, np.asarray(shape) - 1).reshape(-1, 3))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,22 +180,29 @@ def extents(occupancy: Array, n_particles: int) -> Extents:
 
     Raises DataError if the mask holds an id beyond ``n_particles``, or a value that is no id.
     """
+    volume, sums = extent_sums(occupancy, n_particles)
+    return extents_of(volume[1:], sums[1:])
+
+
+def extents_of(volume: Ints, sums: Ints) -> Extents:
+    """Extents from the voxels (n,) of each particle and the sums (n, 3) of their coordinates."""
+    centroid = np.full((len(volume), 3), np.nan)
+    np.divide(sums, volume[:, None], out=centroid, where=volume[:, None] > 0)
+    return Extents(radius_voxel=np.asarray(np.cbrt(3 * volume / (4 * np.pi))), centroid_voxel=centroid)
+
+
+def extent_sums(occupancy: Array, n_particles: int) -> tuple[Ints, Ints]:
+    """Voxels (n + 1,) of each id from 0 (whose own is 0) and sums (n + 1, 3) of their coordinates; errors as above."""
     shape = _volume_shape(occupancy)
     host = to_host(occupancy)
     if fast_path(occupancy) == "numba" and np.issubdtype(host.dtype, np.integer):
-        volume, sums = _sums_in_one_pass(host, n_particles)
-    else:
-        index = np.flatnonzero(host)
-        ids = _whole_ids(host.reshape(-1)[index])
-        if len(ids) and ids.max() > n_particles:
-            raise foreign_id(int(ids.max()), n_particles)
-        volume = np.bincount(ids, minlength=n_particles + 1)
-        axes = np.unravel_index(index, shape)
-        sums = np.stack([np.bincount(ids, weights=axis, minlength=n_particles + 1) for axis in axes], axis=1)
-    volume, sums = volume[1:], sums[1:]
-    centroid = np.full((n_particles, 3), np.nan)
-    np.divide(sums, volume[:, None], out=centroid, where=volume[:, None] > 0)
-    return Extents(radius_voxel=np.asarray(np.cbrt(3 * volume / (4 * np.pi))), centroid_voxel=centroid)
+        return _sums_in_one_pass(host, n_particles)
+    index = np.flatnonzero(host)
+    ids = _whole_ids(host.reshape(-1)[index])
+    if len(ids) and ids.max() > n_particles:
+        raise foreign_id(int(ids.max()), n_particles)
+    sums = [np.bincount(ids, axis, n_particles + 1).astype(np.int64) for axis in np.unravel_index(index, shape)]
+    return np.bincount(ids, minlength=n_particles + 1).astype(np.int64), np.stack(sums, axis=1)
 
 
 def _sums_in_one_pass(occupancy: npt.NDArray[Any], n_particles: int) -> tuple[Ints, Ints]:

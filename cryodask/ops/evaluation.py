@@ -110,7 +110,7 @@ def count_tomogram(
         raise ConfigError(f"excluded classes {', '.join(unknown)} are not in the truth: {', '.join(truth.class_ids)}")
     left_out = [label for label in left_out if label > 0]
 
-    scene = Scene.of(truth)
+    scene = Scene.of(truth, picks)
     check_frame(scene)
     itself = truth.particles.take(~np.isin(scene.label, left_out))
     unknown_classes = Counter(map(str, picks.class_id[truth.label_of(picks.class_id) < 0]))

@@ -26,7 +26,6 @@ from cryodask.workflows.execution import execute
 from cryodask.workflows.picks_folder import stored_picks
 from cryodask.workflows.search_inputs import is_store
 
-
 BATCH = 64
 """Tomograms that are counted by one graph: with 1500 picks each, it is some ten megabytes."""
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cryodask.errors import ConfigError
 from cryodask.io.store import Store
 from cryodask.kernels.optics import ctf_zeros
-from cryodask.kernels.scoring import dilated_ids, nearest_voxels
+from cryodask.kernels.scoring import nearest_voxels
 from cryodask.kernels.scoring_strict import best_first, match_greedily
 from cryodask.kernels.spectrum import RadialProfile, cosine_taper, power_profile
 from cryodask.model.evaluation import Truth
@@ -84,7 +84,7 @@ class StrictJudgement:
 
     @classmethod
     def of(cls, truth: Truth, picks: Particles) -> StrictJudgement:
-        scene = Scene.of(truth)
+        scene = Scene.of(truth, picks)
         excluded = truth.label_of(MODES["strict"][1])
         keep, label = ~np.isin(scene.label, excluded), truth.label_of(picks.class_id)
         of_interest = ~np.isin(label, excluded[excluded > 0])
@@ -138,11 +138,11 @@ def _marks(centre_nm: Floats, radius_nm: Floats, pick_nm: Floats) -> figures.Mar
 
 def _on_excluded(scene: Scene, voxel: Floats, excluded: npt.NDArray[np.int64]) -> Bools:
     """Picks on a particle that is not evaluated, which count neither for nor against."""
-    if scene.occupancy is None:
+    if scene.looked_up is None:
         return np.zeros(len(voxel), dtype=bool)
     inside, moved = nearest_voxels(voxel, scene.truth.shape)
     label_of_id = np.concatenate([[0], scene.label])
-    return np.asarray(~moved & np.isin(label_of_id[dilated_ids(scene.occupancy, inside)], excluded))
+    return np.asarray(~moved & np.isin(label_of_id[scene.particle_at(inside)], excluded))
 
 
 # -- the volume ----------------------------------------------------------------------------------------------------
