@@ -30,11 +30,13 @@ from cryodask.ops.templates import TemplateSource
 from cryodask.params import load_parameters, token
 from cryodask.params.schema import MatchingParameters, ReconstructionParameters, SimulationParameters
 from cryodask.workflows import evaluate as evaluate_workflow
+from cryodask.workflows.aligned_images import aligned_images
 from cryodask.workflows.execution import execute
 from cryodask.workflows.match import MatchJob
 from cryodask.workflows.match import match as match_workflow
 from cryodask.workflows.reconstruct import tomogram_attrs
 from cryodask.workflows.search_inputs import NamedTemplate, tomogram_in_memory
+from cryodask.workflows.series import series_of_dataset
 from cryodask.workflows.simulate import SimulateJob
 from cryodask.workflows.simulate import simulate as simulate_workflow
 
@@ -89,18 +91,17 @@ def reconstruct(
     """
     chosen = parameters or ReconstructionParameters()
     image = image_to_use(tilt_series, image)
-    series = TiltSeries.parse(tilt_series, image)
-    geometry = reconstruction_ops.ReconstructionGeometry.plan(
-        series.image_shape,
-        series.pixel_size_angstrom,
-        series.tilt_deg.tolist(),
-        tilt_series.attrs.get("sample_thickness_angstrom"),
-        chosen,
-    )
-    tasks = reconstruction_ops.slab_tasks(series, ArraySource(tilt_series[image].to_numpy()), geometry, chosen)
-    slabs = execute(tasks, client=_client(), progress=NullProgress(), stage="reconstruct")
+    checked = TiltSeries.parse(tilt_series, image).dataset
+    images = ArraySource(checked[image].to_numpy())
+    series = series_of_dataset(checked, image, images, name="tilt series", source={})
+    geometry = series.geometry(chosen)
+    with tempfile.TemporaryDirectory(prefix="cryodask-") as folder:
+        aligned = aligned_images(series, geometry, chosen, Path(folder), client=_client(), progress=NullProgress())
+        tasks = reconstruction_ops.slab_tasks(aligned, geometry, chosen)
+        slabs = execute(tasks, client=_client(), progress=NullProgress(), stage="reconstruct")
     return xr.Dataset(
-        {"image": (("z", "y", "x"), np.concatenate(slabs, axis=1))}, attrs=tomogram_attrs(series, geometry)
+        {"image": (("z", "y", "x"), np.concatenate(slabs, axis=1).astype(chosen.output_dtype, copy=False))},
+        attrs=tomogram_attrs(series, geometry),
     )
 
 

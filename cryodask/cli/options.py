@@ -122,7 +122,7 @@ def _set_verbosity(context: click.Context, _: click.Parameter, value: int) -> No
 
 
 def cluster_options(command: Command) -> Command:
-    """``--cluster``, ``--scheduler``, ``--workers``, ``--memory-limit`` as one argument ``cluster: ClusterSpec``."""
+    """``--cluster``, ``--scheduler``, ``--workers`` and the like as one argument ``cluster: ClusterSpec``."""
 
     @functools.wraps(command)
     def with_cluster(
@@ -131,23 +131,61 @@ def cluster_options(command: Command) -> Command:
         scheduler: str | None,
         workers: int | None,
         memory_limit: int | None,
+        cluster_config: Path | None,
+        tls: Path | None,
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         if scheduler is not None and cluster is not None:
             raise click.UsageError("--scheduler joins a running cluster and --cluster starts one: give one of them")
         kind = "existing" if scheduler is not None else cluster or "local"
-        spec = ClusterSpec(kind=kind, workers=workers, memory_limit_bytes=memory_limit, scheduler=scheduler)
+        spec = ClusterSpec(
+            kind=kind,
+            workers=workers,
+            memory_limit_bytes=memory_limit,
+            **_joined(scheduler, tls),
+            site=None if cluster_config is None else _site(cluster_config, kind),
+        )
         return command(*args, cluster=spec, **kwargs)
 
     return _decorate(
         with_cluster,
         click.option("--cluster", type=click.Choice(START_KINDS), help="Where the work runs.  [default: local]"),
-        click.option("--scheduler", metavar="ADDRESS", help="Join the running Dask cluster at tcp://HOST:PORT."),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS|FOLDER",
+            help="Join the running Dask cluster at tcp://HOST:PORT or tls://HOST:PORT, or of `cryodask cluster start`.",
+        ),
         click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a processor]"),
         click.option(
             "--memory-limit", type=MemorySize(), help="Memory of each worker, e.g. 4GiB.  [default: its share]"
         ),
+        click.option(
+            "--cluster-config",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Settings of a cuda, slurm or kubernetes cluster (YAML or TOML).",
+        ),
+        click.option(
+            "--tls", type=InputPath(), metavar="FOLDER", help="Certificates (ca.pem, cert.pem, key.pem) of --scheduler."
+        ),
     )
+
+
+def _joined(scheduler: str | None, tls: Path | None) -> dict[str, Any]:
+    """Address and certificates of a running cluster, from its folder where one is named."""
+    from cryodask.cluster.folder import is_cluster_folder, read_cluster_folder
+    from cryodask.cluster.tls import TlsFiles
+
+    if scheduler is not None and is_cluster_folder(Path(scheduler)):
+        running = read_cluster_folder(Path(scheduler))
+        return {"scheduler": running.address, "tls": running.tls}
+    return {"scheduler": scheduler, "tls": None if tls is None else TlsFiles(str(tls.absolute()))}
+
+
+def _site(path: Path, kind: str) -> Any:  # noqa: ANN401
+    from cryodask.cluster.site import read_site
+
+    return read_site(path, kind)
 
 
 def parameter_options(default_preset: str | None = None) -> Callable[[Command], Command]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cryodask.errors import DataError
 from cryodask.io.atomic import replacing
 
-_MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6}
+_MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def filled_volume(
 ) -> Iterator[npt.NDArray[Any]]:
     """Yield an array of zeros on disk, to be filled; with the end of the block it becomes the file ``path``.
 
-    float32, int8, int16 or uint16; a volume (z, y, x), or with ``stack`` images (tilt, y, x). DataError for what MRC
-    cannot hold, or where the operating system refuses.
+    float32, float16, int8, int16 or uint16; a volume (z, y, x), or with ``stack`` images (tilt, y, x). DataError for
+    what MRC cannot hold, or where the operating system refuses.
     """
     name = np.dtype(dtype).name
     if name not in _MODES or min(shape) < 1:
@@ -34,4 +34,17 @@ def filled_volume(
         if stack:
             file.set_image_stack()
         yield file.data
-        file.update_header_stats()
+        _set_statistics(file)
+
+
+def _set_statistics(file: Any) -> None:  # noqa: ANN401  (an MrcMemmap)
+    """Minimum, maximum, mean and deviation in the header, from one section at a time: the whole may not fit memory."""
+    low, high, total, squares = np.inf, -np.inf, 0.0, 0.0
+    for section in file.data:
+        values = np.asarray(section, dtype=np.float64)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        total += float(values.sum())
+        squares += float((values**2).sum())
+    mean = total / file.data.size
+    file.header.dmin, file.header.dmax, file.header.dmean = low, high, mean
+    file.header.rms = np.sqrt(max(0.0, squares / file.data.size - mean**2))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from cryodask.errors import DataError
+from cryodask.model.alignment import TiltAlignment
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +61,9 @@ class TiltSeries:
     """Images of one sample at several tilts: variable ``counts`` (tilt, y, x), one angle and dose each.
 
     Attributes ``pixel_size_angstrom`` and ``voltage_kv``; coordinates ``tilt_deg``, ``shift_y_angstrom`` and
-    ``shift_x_angstrom`` (what an image's content was moved by, to be undone), ``dose_e_per_a2``, ``defocus_um``.
+    ``shift_x_angstrom`` (what an image's content was moved by, to be undone), ``dose_e_per_a2``, ``defocus_um``; for
+    series of a microscope also ``tilt_axis_deg`` (or ``matrix_xy``, (tilt, 2, 2)), ``x_tilt_deg``, ``excluded``,
+    ``prior_dose_e_per_a2`` and ``acquisition_order``, as ``TiltAlignment`` explains them.
     """
 
     dataset: xr.Dataset
@@ -89,6 +92,29 @@ class TiltSeries:
     def coordinate(self, name: str) -> Floats:
         """(tilt,) float64 values of a coordinate."""
         return self.dataset[name].to_numpy().astype(np.float64)
+
+    @property
+    def alignment(self) -> TiltAlignment:
+        """How the images lie to each other; optional coordinates that are missing stand for nothing to be done."""
+
+        def known(name: str) -> Floats | None:
+            return self.coordinate(name) if name in self.dataset.variables else None
+
+        def or_zero(name: str) -> Floats | float:
+            return 0.0 if (values := known(name)) is None else values
+
+        return TiltAlignment.of(
+            self.tilt_deg,
+            x_tilt_deg=or_zero("x_tilt_deg"),
+            tilt_axis_deg=known("tilt_axis_deg"),
+            matrix_xy=known("matrix_xy"),
+            shift_x_px=self.coordinate("shift_x_angstrom") / self.pixel_size_angstrom,
+            shift_y_px=self.coordinate("shift_y_angstrom") / self.pixel_size_angstrom,
+            excluded=or_zero("excluded") != 0,
+            dose_e_per_a2=known("dose_e_per_a2"),
+            prior_dose_e_per_a2=known("prior_dose_e_per_a2"),
+            acquisition_order=known("acquisition_order"),
+        )
 
     @property
     def image_shape(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Weighted back-projection: images are prepared tilt by tilt, the tomogram is made slab by slab."""
+"""Weighted back-projection: the tomogram is made slab by slab from prepared images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dask.delayed import Delayed, delayed
 
 from cryodask.errors import DataError
 from cryodask.kernels.backprojection import backproject
-from cryodask.kernels.fourier import fourier_crop, fourier_shift
-from cryodask.kernels.ramp import RampWindow, filter_tilts
-from cryodask.kernels.spectrum import cosine_taper
-from cryodask.model.images import TiltSeries
-from cryodask.model.source import BlockSource
+from cryodask.kernels.ramp import RampWindow, angular_shares, filter_tilts
+from cryodask.kernels.sheared_backprojection import backproject_sheared, halo_rows
+from cryodask.model.alignment import TiltAlignment
+from cryodask.model.source import BlockSink, BlockSource
+from cryodask.ops.image_preparation import ImageTask, Preparation, prepare_into
 from cryodask.params.schema import ReconstructionParameters
 
-Image = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 OVERSAMPLING = 2
 """Samples per pixel of the filtered lines: linear interpolation between them errs four times less than without."""
@@ -29,83 +29,128 @@ class ReconstructionGeometry:
     """Shapes and sizes of a reconstruction, computed once from the images and the parameters."""
 
     tilt_deg: tuple[float, ...]
+    """Of the images that are used."""
     shape: tuple[int, int, int]
     voxel_size_angstrom: float
+    x_tilt_deg: tuple[float, ...] | None = None
+    """None where there is none at all."""
 
     @classmethod
     def plan(
         cls,
         image_shape: tuple[int, int],
         pixel_size_angstrom: float,
-        tilt_deg: Sequence[float],
+        alignment: TiltAlignment,
         sample_thickness_angstrom: float | None,
         parameters: ReconstructionParameters,
     ) -> ReconstructionGeometry:
-        """Geometry for images of this shape; DataError where binning does not divide them or the depth is unknown."""
+        """Geometry for images of this shape; DataError where too little is left of them or the depth is unknown.
+
+        Pixels that do not fill a voxel are cut off at the edges. Where the tilt axis lies more along x than along y,
+        the tomogram is as wide as the images are high.
+        """
         binning = parameters.binning
-        if any(n % binning for n in image_shape):
+        used = alignment.subset(alignment.used)
+        if len(used) < 2 or np.ptp(used.tilt_deg) == 0:
+            raise DataError(f"{len(used)} images of the tilt series are left: at least two different tilts are needed")
+        ny, nx = image_shape if _is_upright(used) else image_shape[::-1]
+        if min(ny, nx) < binning:
             raise DataError(f"images of {image_shape[0]} x {image_shape[1]} pixels cannot be binned by {binning}")
         voxel = pixel_size_angstrom * binning
         depth = parameters.thickness_voxels
         if depth is None:
             if sample_thickness_angstrom is None:
                 raise DataError("the tilt series does not say how thick its sample is: give --thickness VOXELS")
-            depth = round(sample_thickness_angstrom / voxel)
-        ny, nx = (n // binning for n in image_shape)
-        return cls(tuple(float(t) for t in tilt_deg), (depth, ny, nx), voxel)
+            depth = max(1, round(sample_thickness_angstrom / voxel))
+        x_tilts = tuple(used.x_tilt_deg.tolist()) if np.any(used.x_tilt_deg) else None
+        return cls(tuple(used.tilt_deg.tolist()), (depth, ny // binning, nx // binning), voxel, x_tilts)
+
+    def half(self, which: int) -> tuple[int, ...]:
+        """Numbers of every second tilt by angle: the even (0) or the odd (1) half set."""
+        by_angle = np.argsort(np.array(self.tilt_deg), kind="stable")
+        return tuple(sorted(int(index) for index in by_angle[which::2]))
 
 
-def prepare_image(
-    images: BlockSource,
-    index: int,
-    shift_pixels: tuple[float, float],
+def _is_upright(alignment: TiltAlignment) -> bool:
+    axis = np.radians(np.median(alignment.tilt_axis_deg))
+    return bool(abs(np.cos(axis)) >= abs(np.sin(axis)))
+
+
+def preparation(
+    geometry: ReconstructionGeometry,
     parameters: ReconstructionParameters,
-) -> Image:
-    """One image as contrast ``(I - mean) / mean``, shift undone, edges tapered, binned: (y, x) float32."""
-    image = images.read((slice(index, index + 1), slice(None), slice(None)))[0].astype(np.float32)
-    mean = float(image.mean(dtype=np.float64))
-    if not np.isfinite(mean) or mean <= 0:
-        raise DataError(f"tilt {index}: the image's mean is {mean}; counts must be finite and positive on average")
-    contrast = image / np.float32(mean) - np.float32(1)
-    for axis, n in enumerate(contrast.shape):
-        taper = cosine_taper(n, parameters.taper_fraction, contrast)
-        contrast = contrast * (taper[:, None] if axis == 0 else taper[None, :])
-    if shift_pixels != (0.0, 0.0):
-        contrast = fourier_shift(contrast, -shift_pixels[0], -shift_pixels[1])
-    binned: Image = fourier_crop(contrast, parameters.binning).astype(np.float32)
-    return binned
+    normalization: str,
+    voltage_kv: float | None = None,
+) -> Preparation:
+    """How images become lines for this geometry."""
+    return Preparation(
+        output_shape=geometry.shape[1:],
+        binning=parameters.binning,
+        taper_fraction=parameters.taper_fraction,
+        pixel_size_angstrom=geometry.voxel_size_angstrom / parameters.binning,
+        normalization=normalization,  # type: ignore[arg-type]  # one of three, as resolve_normalization returns it
+        invert=parameters.invert,
+        hot_pixel_sigma=parameters.hot_pixel_sigma,
+        dose_weighting=parameters.dose_weighting,
+        voltage_kv=300.0 if voltage_kv is None else voltage_kv,
+    )
+
+
+def preparation_tasks(
+    images: BlockSource, tasks: Sequence[ImageTask], how: Preparation, sink: BlockSink
+) -> list[Delayed]:
+    """One delayed call for each image, which leaves it in ``sink`` at its number among ``tasks``."""
+    return [delayed(prepare_into, pure=False)(images, task, how, place, sink) for place, task in enumerate(tasks)]
 
 
 def reconstruct_slab(
-    images: Sequence[Image], rows: tuple[int, int], geometry: ReconstructionGeometry, window: RampWindow
-) -> npt.NDArray[np.float32]:
-    """Rows ``rows[0]`` to ``rows[1]`` along y of the tomogram, from the same rows of all prepared images."""
-    lines = np.stack([image[rows[0] : rows[1]] for image in images])
-    filtered = filter_tilts(lines, window=window, oversampling=OVERSAMPLING)
-    nz, _, nx = geometry.shape
-    slab: npt.NDArray[np.float32] = backproject(
-        filtered, np.array(geometry.tilt_deg), shape=(nz, rows[1] - rows[0], nx), oversampling=OVERSAMPLING
+    aligned: BlockSource,
+    rows: tuple[int, int],
+    geometry: ReconstructionGeometry,
+    window: RampWindow,
+    tilts: Sequence[int] | None = None,
+) -> Floats:
+    """Rows ``rows[0]`` to ``rows[1]`` along y of the tomogram, from those rows (and a halo) of prepared images.
+
+    ``tilts`` are the numbers of the images to use, by default all; each then has its share of the angular range.
+    """
+    nz, ny, nx = geometry.shape
+    chosen = np.arange(len(geometry.tilt_deg)) if tilts is None else np.asarray(tilts)
+    angles = np.array(geometry.tilt_deg)[chosen]
+    shape = (nz, rows[1] - rows[0], nx)
+    halo = 0 if geometry.x_tilt_deg is None else halo_rows(geometry.x_tilt_deg, nz)
+    low, high = max(0, rows[0] - halo), min(ny, rows[1] + halo)
+    lines = aligned.read((slice(None), slice(low, high), slice(None)))
+    filtered = filter_tilts(lines if tilts is None else lines[chosen], window=window, oversampling=OVERSAMPLING)
+    if geometry.x_tilt_deg is None:
+        slab: Floats = backproject(filtered, angles, shape=shape, oversampling=OVERSAMPLING)
+        return slab
+    missing = (low - (rows[0] - halo), (rows[1] + halo) - high)
+    sheared: Floats = backproject_sheared(
+        np.pad(filtered, ((0, 0), missing, (0, 0))),
+        angles,
+        np.array(geometry.x_tilt_deg)[chosen],
+        shape=shape,
+        halo=halo,
+        weights=angular_shares(angles),
+        oversampling=OVERSAMPLING,
     )
-    return slab
+    return sheared
 
 
 def slab_tasks(
-    series: TiltSeries,
-    images: BlockSource,
+    aligned: BlockSource,
     geometry: ReconstructionGeometry,
     parameters: ReconstructionParameters,
     blocks: Sequence[int] | None = None,
+    tilts: Sequence[int] | None = None,
 ) -> list[Delayed]:
-    """One delayed slab (z, rows, x) for each of ``blocks`` (all by default); each image is prepared once for all."""
-    shifts = np.stack([series.coordinate(f"shift_{axis}_angstrom") for axis in "yx"], axis=1)
-    prepared = [
-        delayed(prepare_image, pure=False)(images, index, (float(shift[0]), float(shift[1])), parameters)
-        for index, shift in enumerate(shifts / series.pixel_size_angstrom)
-    ]
+    """One delayed slab (z, rows, x) for each of ``blocks`` (all by default)."""
     rows = slabs(geometry, parameters)
     chosen = range(len(rows)) if blocks is None else blocks
     return [
-        delayed(reconstruct_slab, pure=False)(prepared, rows[block], geometry, parameters.window) for block in chosen
+        delayed(reconstruct_slab, pure=False)(aligned, rows[block], geometry, parameters.window, tilts)
+        for block in chosen
     ]
 
 
@@ -116,11 +161,11 @@ def slabs(geometry: ReconstructionGeometry, parameters: ReconstructionParameters
 
 
 def reconstruct_slab_bytes(geometry: ReconstructionGeometry, parameters: ReconstructionParameters) -> int:
-    """Peak bytes of one slab task: the prepared images it receives, its lines through the filter, its slab."""
+    """Peak bytes of one slab task, whatever the tomogram's extent along y: its lines through the filter, its slab."""
     nz, ny, nx = geometry.shape
     n_tilts = len(geometry.tilt_deg)
-    rows = min(parameters.slab_voxels, ny)
-    images = 4 * n_tilts * ny * nx
-    # Zero-padded spectra (complex64 of 2 x padding, 2 x oversampling) beside their real lines and a transposed copy.
-    lines = n_tilts * rows * nx * 4 * (1 + 2 + 2 * 2 + 4 + 2 * OVERSAMPLING)
-    return images + lines + 3 * 4 * nz * rows * nx
+    halo = 0 if geometry.x_tilt_deg is None else halo_rows(geometry.x_tilt_deg, nz)
+    rows = min(parameters.slab_voxels, ny) + 2 * halo
+    # The lines, padded and transformed tilt by tilt; the filtered ones, and a copy that is packed for the kernel.
+    lines = 4 * n_tilts * rows * nx * (1 + 2 * OVERSAMPLING * 2) + 4 * rows * nx * 16
+    return lines + 3 * 4 * nz * min(parameters.slab_voxels, ny) * nx

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
 
-from cryodask.errors import ConfigError
 from cryodask.kernels.absorption import absorption_potential_v
-from cryodask.kernels.placement import place_spheres
 from cryodask.kernels.resample import rotate_volume
-from cryodask.kernels.rotations import matrix_from_zxz_deg, uniform_rotations
+from cryodask.kernels.rotations import matrix_from_zxz_deg
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
-from cryodask.model.particles import Particles, concatenate
+from cryodask.model.particles import Particles
 from cryodask.model.source import BlockSource
-from cryodask.ops.bodies import Body, body_classes, ice_absorption_v, spheres
+from cryodask.ops.bodies import Body, body_classes, ice_absorption_v
+from cryodask.ops.carbon import CarbonFilm
 from cryodask.ops.densities import MASK_THRESHOLD_V, DensitySource
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 
@@ -37,54 +35,6 @@ def sample_slab_bytes(box_voxels: tuple[int, int, int], density_side: int) -> in
     slab = 4 * nz * rows * nx
     padded = 4 * (nz + 2 * PADDING_VOXELS) * rows * (nx + 2 * PADDING_VOXELS)
     return 5 * slab + 5 * padded + 3 * 4 * density_side**3
-
-
-def draw_particles(
-    radii_angstrom: Mapping[str, float],
-    sample: SampleParameters,
-    generator: np.random.Generator,
-    tomogram: str,
-    bodies: Sequence[Body] = (),
-) -> Particles:
-    """Classes drawn, placed without overlap, turned uniformly over SO(3); then the bodies, without angles."""
-    classes = _draw_classes(sorted(radii_angstrom), sample, generator)
-    count = len(classes)
-    nz, ny, nx = (n * sample.voxel_size_angstrom for n in sample.box_voxels)
-    others = spheres(bodies)
-    centres = place_spheres(
-        np.array([radii_angstrom[name] for name in classes]),
-        box_angstrom=(nz, ny, nx),
-        clearance_angstrom=sample.clearance_angstrom,
-        generator=generator,
-        obstacles=others,
-    )
-    proteins = Particles.create(classes, centres, tomogram=tomogram, zxz_deg=uniform_rotations(count, generator))
-    return concatenate([proteins, Particles.create([b.class_id for b in bodies], others[0], tomogram=tomogram)])
-
-
-def _draw_classes(names: Sequence[str], sample: SampleParameters, generator: np.random.Generator) -> list[str]:
-    """Class of each particle: as counted, or drawn uniformly or by weight."""
-    if sample.class_counts is not None:
-        return [name for name in names for _ in range(sample.class_counts.get(name, 0))]
-    low, high = sample.particle_count
-    count = int(generator.integers(low, high + 1))
-    if sample.class_weights is None:
-        return [names[index] for index in generator.integers(0, len(names), count)]
-    weights = np.array([sample.class_weights.get(name, 1.0) for name in names])
-    return [names[index] for index in generator.choice(len(names), count, p=weights / weights.sum())]
-
-
-def require_classes(sample: SampleParameters, names: Collection[str]) -> None:
-    """ConfigError for counts or weights of a class that is not in ``names``, or weights of which none is positive."""
-    for option, values in (("class_counts", sample.class_counts), ("class_weights", sample.class_weights)):
-        for name in values or ():
-            if name not in names:
-                close = get_close_matches(name, names, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
-                raise ConfigError(f"sample.{option} names {name!r}, which is no class of this run; {hint}")
-    weights = sample.class_weights
-    if weights is not None and not any(weights.get(name, 1.0) > 0 for name in names):
-        raise ConfigError("sample.class_weights leaves no class with a weight above 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +61,11 @@ def sample_slab(
     sample: SampleParameters,
     microscope: MicroscopeParameters,
     bodies: Sequence[Body] = (),
+    film: CarbonFilm | None = None,
 ) -> SampleSlab:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the grand model and of the truth masks.
 
-    ``bodies`` are what the last rows of ``particles`` stand for, in their order.
+    ``bodies`` are what the last rows of ``particles`` stand for, in their order. A film is no part of the truth.
     """
     nz, _, nx = sample.box_voxels
     shape = (nz, rows[1] - rows[0], nx)
@@ -147,6 +98,10 @@ def sample_slab(
         electrostatic[here] += potential
         absorption[here] += absorbing
         truth.claim(here, potential, labels[body.class_id], index + 1)
+    if film is not None:
+        potential, absorbing = film.potentials(rows, sample, microscope)
+        electrostatic += potential
+        absorption += absorbing
     return SampleSlab(
         electrostatic,
         absorption,

@@ -11,6 +11,8 @@ TRUTH_KIND = "truth"
 TILT_SERIES_KIND = "tilt-series"
 PHYSICAL_SERIES_KIND = "tilt-series-physical"
 TOMOGRAM_KIND = "tomogram"
+TOMOGRAM_LEVEL_KIND = "tomogram-level"
+"""Coarser levels of a tomogram's pyramid, for viewers."""
 
 
 def structure_group(class_id: str) -> str:

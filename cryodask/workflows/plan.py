@@ -11,18 +11,21 @@ from cryodask.errors import ConfigError
 from cryodask.io.store import Store
 from cryodask.kernels.rotations import rotation_set, without_symmetry_mates
 from cryodask.kernels.slab_rotation import PADDING_VOXELS
-from cryodask.model.images import TiltSeries
+from cryodask.model.alignment import TiltAlignment
 from cryodask.model.structure import Structure
 from cryodask.ops import densities, matching, reconstruction, sample
 from cryodask.ops.acquisition import tilts_and_order
 from cryodask.ops.bodies import bead_window_bytes
+from cryodask.ops.image_preparation import prepare_bytes
 from cryodask.ops.projection import simulate_tilt_bytes, simulated_images
 from cryodask.ops.templates import fine_template_bytes
 from cryodask.ops.vesicles import vesicle_window_bytes
 from cryodask.params.schema import RunParameters, SampleParameters
 from cryodask.workflows import layout
-from cryodask.workflows.reconstruct import ReconstructJob, geometry_of
+from cryodask.workflows.reconstruct import ReconstructJob
+from cryodask.workflows.series import Series, series_of_store
 from cryodask.workflows.target_noise import RECONSTRUCTION
+from cryodask.workflows.tomogram_targets import level_shapes
 
 WORKER_BASELINE_BYTES = 340 * 2**20
 """Resident memory of a worker that has imported and compiled everything but holds no data (measured: 290-320 MiB)."""
@@ -93,7 +96,7 @@ def _noise_stage(parameters: RunParameters, series_bytes: int) -> StagePlan:
     """Measuring the physical noise on tomograms that are not kept, and writing the series with the wanted noise."""
     geometry = planned_geometry(replace(parameters, reconstruction=RECONSTRUCTION))
     slabs = len(reconstruction.slabs(geometry, RECONSTRUCTION))
-    # A task that sums has both tomograms' slabs at hand, while the prepared images of both wait on its worker.
+    # A task that sums has both tomograms' slabs at hand.
     return StagePlan(
         stage="noise to a target",
         tasks=parameters.models * (3 * slabs + 3 * len(geometry.tilt_deg)),
@@ -115,27 +118,52 @@ def plan_reconstruction(parameters: RunParameters) -> list[StagePlan]:
         StagePlan(
             stage="tomogram (twice, with and without noise)",
             tasks=2 * parameters.models * (slabs + len(geometry.tilt_deg)),
-            bytes_written=2 * parameters.models * 4 * int(np.prod(geometry.shape)),
-            task_bytes=reconstruction.reconstruct_slab_bytes(geometry, parameters.reconstruction),
+            bytes_written=parameters.models
+            * 4
+            * (int(np.prod(geometry.shape)) + _pyramid_voxels(geometry, parameters)),
+            task_bytes=_reconstruction_bytes(parameters, geometry),
         )
     ]
 
 
+def _pyramid_voxels(geometry: reconstruction.ReconstructionGeometry, parameters: RunParameters) -> int:
+    """Of all levels together."""
+    rows = min(parameters.reconstruction.slab_voxels, geometry.shape[1])
+    return sum(int(np.prod(shape)) for shape in level_shapes(geometry.shape, rows))
+
+
+def _reconstruction_bytes(parameters: RunParameters, geometry: reconstruction.ReconstructionGeometry) -> int:
+    """Of preparing an image or of making a slab, whichever is more."""
+    _, ny, nx = parameters.simulation.sample.box_voxels
+    slab = reconstruction.reconstruct_slab_bytes(geometry, parameters.reconstruction)
+    return max(slab, prepare_bytes((ny, nx)))
+
+
 def plan_stored_reconstruction(data: Store, job: ReconstructJob) -> list[StagePlan]:
     """Tomograms from the tilt series that a data set holds."""
-    stages = []
-    for name in layout.models_with(data, "tilt_series"):
-        series = TiltSeries.parse(data.open(layout.tilt_series_group(name)), job.image)
-        geometry = geometry_of(series, job)
-        stages.append(
-            StagePlan(
-                stage=f"{name} {job.variant}",
-                tasks=len(reconstruction.slabs(geometry, job.parameters)) + len(geometry.tilt_deg),
-                bytes_written=4 * int(np.prod(geometry.shape)),
-                task_bytes=reconstruction.reconstruct_slab_bytes(geometry, job.parameters),
-            )
-        )
-    return stages
+    names = layout.models_with(data, "tilt_series")
+    return [stage for name in names for stage in plan_series(series_of_store(data, name, job.image), job)]
+
+
+def plan_series(series: Series, job: ReconstructJob) -> list[StagePlan]:
+    """The tomogram of one tilt series, and those of its half sets if the job wants them."""
+    geometry = series.geometry(job.parameters)
+    volumes = 3 if job.half_sets else 1
+    voxel_bytes = np.dtype(job.parameters.output_dtype).itemsize
+    return [
+        StagePlan(
+            stage=f"{series.name} images",
+            tasks=len(geometry.tilt_deg),
+            bytes_written=4 * len(geometry.tilt_deg) * geometry.shape[1] * geometry.shape[2],
+            task_bytes=prepare_bytes((series.images.shape[1], series.images.shape[2])),
+        ),
+        StagePlan(
+            stage=f"{series.name} {job.variant}",
+            tasks=volumes * len(reconstruction.slabs(geometry, job.parameters)),
+            bytes_written=volumes * voxel_bytes * int(np.prod(geometry.shape)),
+            task_bytes=reconstruction.reconstruct_slab_bytes(geometry, job.parameters),
+        ),
+    ]
 
 
 def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) -> list[StagePlan]:
@@ -183,7 +211,7 @@ def planned_geometry(parameters: RunParameters) -> reconstruction.Reconstruction
     tilts = tilts_and_order(acquisition)[0]
     thickness = nz * box.voxel_size_angstrom
     return reconstruction.ReconstructionGeometry.plan(
-        (ny, nx), box.voxel_size_angstrom, tilts.tolist(), thickness, parameters.reconstruction
+        (ny, nx), box.voxel_size_angstrom, TiltAlignment.of(tilts), thickness, parameters.reconstruction
     )
 
 

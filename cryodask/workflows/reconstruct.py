@@ -1,27 +1,35 @@
-"""``reconstruct``: tilt series of a data set to tomograms."""
+"""``reconstruct``: tilt series to tomograms."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dask.delayed import delayed
 from distributed import Client
 
-from cryodask.io.ome import ome_multiscales
-from cryodask.io.store import GroupSpec, Store, Variable
+from cryodask.io.atomic import replacing
+from cryodask.io.scratch import scratch_folder
+from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
-from cryodask.model.images import OPTICS, TiltSeries, image_to_use
 from cryodask.model.progress import Progress
 from cryodask.ops import reconstruction as ops
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import ReconstructionParameters
-from cryodask.params.tokens import token
 from cryodask.workflows import layout
+from cryodask.workflows.aligned_images import aligned_images, series_normalization
 from cryodask.workflows.execution import execute
+from cryodask.workflows.half_sets import HalfSetCorrelation, correlate_half_sets
+from cryodask.workflows.series import Series, series_of_store
+from cryodask.workflows.tomogram_targets import StoredTomogram, TomogramTarget, mrc_target, mrc_volume
 
 NOISE_FREE = "tomogram_noise_free"
 """Variant reconstructed from the expectation of the counts: what the signal-to-noise ratio is measured against."""
+
+HALF_SETS = ("even", "odd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +39,23 @@ class ReconstructJob:
     parameters: ReconstructionParameters
     image: str = "counts"
     """Variable of the tilt series: ``counts`` or ``noise_free``, each ring-scaled where the series has it so."""
+    half_sets: bool = False
+    """Also reconstruct every second tilt, for a Fourier shell correlation."""
 
     @property
     def variant(self) -> str:
         """Group under the model: the tomogram proper, or its noise-free companion."""
         return "tomogram" if self.image == "counts" else NOISE_FREE
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One volume to make of a series: all tilts, or a half set."""
+
+    target: TomogramTarget
+    pending: list[int]
+    tilts: tuple[int, ...] | None
+    stage: str
 
 
 def reconstruct(
@@ -46,87 +66,158 @@ def reconstruct(
     client: Client | None,
     progress: Progress,
     overwrite: bool = False,
+    names: Sequence[str] | None = None,
 ) -> list[str]:
-    """Reconstruct every tilt series of ``data`` into ``output`` (which may be the same store). Returns model names."""
+    """Reconstruct tilt series of ``data`` into ``output`` (which may be the same store). Returns the models' names.
+
+    ``names`` are the models to take, None takes all that have a complete tilt series.
+    """
     data.check()
-    names = layout.models_with(data, "tilt_series")
+    names = layout.models_with(data, "tilt_series") if names is None else list(names)
     output.create()
     for name in names:
-        _reconstruct_model(data, output, name, job, client, progress, overwrite)
+        series = series_of_store(data, name, job.image)
+        reconstruct_into_store(series, output, job, client=client, progress=progress, overwrite=overwrite)
     return names
 
 
-def _reconstruct_model(
-    data: Store,
+def reconstruct_into_store(
+    series: Series,
     output: Store,
-    name: str,
     job: ReconstructJob,
+    *,
     client: Client | None,
     progress: Progress,
-    overwrite: bool,
+    overwrite: bool = False,
 ) -> None:
-    source_group = layout.tilt_series_group(name)
-    dataset = data.open(source_group)
-    image = image_to_use(dataset, job.image)
-    series = TiltSeries.parse(dataset, image)
-    geometry = geometry_of(series, job)
-    group = layout.tomogram_group(name, job.variant)
+    """One tilt series to a pyramid in a data set, and to one for each half set if the job wants them."""
+    parameters = job.parameters
+    geometry = series.geometry(parameters)
+    normalization = series_normalization(series, parameters)
+    blocks = len(ops.slabs(geometry, parameters))
+    stored = [
+        StoredTomogram(
+            store=output,
+            model=series.name,
+            variant=job.variant + suffix,
+            geometry=geometry,
+            parameters=parameters,
+            record=_record(series, parameters, normalization, suffix),
+            attrs=tomogram_attrs(series, geometry, tilts),
+            pyramid=job.variant == "tomogram",
+        )
+        for suffix, tilts in _halves(geometry, job)
+    ]
+    parts = [
+        _Part(each.target, each.prepare(blocks, overwrite=overwrite), tilts, _stage(series, each.variant))
+        for each, (_, tilts) in zip(stored, _halves(geometry, job), strict=True)
+    ]
+    stage = "images" if job.variant == "tomogram" else "noise_free_images"
+    _run(series, geometry, parameters, normalization, parts, Path(output.path), client, progress, stage)
+    for each in stored:
+        each.finish()
+    if job.half_sets:
+        halves = [output.source(each.target.groups[0], "image") for each in stored[1:]]
+        found = correlate_half_sets(
+            halves, geometry.voxel_size_angstrom, client=client, progress=progress, name=series.name
+        )
+        output.annotate(f"{series.name}/{job.variant}", {"half_sets": found.as_json()})
+
+
+def reconstruct_into_mrc(
+    series: Series, output: Path, job: ReconstructJob, *, client: Client | None, progress: Progress
+) -> tuple[list[Path], HalfSetCorrelation | None]:
+    """One tilt series to an MRC file; for half sets also to NAME_even.mrc, NAME_odd.mrc and NAME_fsc.csv."""
+    parameters = job.parameters
+    geometry = series.geometry(parameters)
+    normalization = series_normalization(series, parameters)
+    blocks = list(range(len(ops.slabs(geometry, parameters))))
+    with ExitStack() as files:
+        parts, paths = [], []
+        for suffix, tilts in _halves(geometry, job):
+            path = output.with_name(f"{output.stem}{suffix}{output.suffix}")
+            target = files.enter_context(mrc_target(path, geometry, parameters.output_dtype))
+            parts.append(_Part(target, blocks, tilts, _stage(series, f"tomogram{suffix}")))
+            paths.append(path)
+        _run(series, geometry, parameters, normalization, parts, output, client, progress)
+    if job.half_sets:
+        halves = [mrc_volume(path, geometry, parameters.output_dtype) for path in paths[1:]]
+        found = correlate_half_sets(
+            halves, geometry.voxel_size_angstrom, client=client, progress=progress, name=series.name
+        )
+        with replacing(output.with_name(f"{output.stem}_fsc.csv")) as partial:
+            partial.write_text(found.as_csv(), encoding="ascii")
+        return paths, found
+    return paths, None
+
+
+def _halves(geometry: ops.ReconstructionGeometry, job: ReconstructJob) -> list[tuple[str, tuple[int, ...] | None]]:
+    """Suffix and tilts of each volume that the job makes."""
+    halves: list[tuple[str, tuple[int, ...] | None]] = [("", None)]
+    if job.half_sets:
+        halves += [(f"_{name}", geometry.half(which)) for which, name in enumerate(HALF_SETS)]
+    return halves
+
+
+def _stage(series: Series, variant: str) -> str:
+    return f"{series.name} {variant.replace('_', ' ')}"
+
+
+def _record(
+    series: Series, parameters: ReconstructionParameters, normalization: str, suffix: str = ""
+) -> dict[str, Any]:
+    settings = to_dict(parameters) | {"normalization": normalization}
     record = {
-        "tilt_series": data.token(source_group),
-        "image": image,
-        "reconstruction": to_dict(job.parameters),
+        **series.source,
+        "reconstruction": settings,
         "oversampling": ops.OVERSAMPLING,
         "schema_version": SCHEMA_VERSION,
     }
-    slabs = ops.slabs(geometry, job.parameters)
-    nz, ny, nx = geometry.shape
-    rows = min(job.parameters.slab_voxels, ny)
-    spec = GroupSpec(
-        kind=layout.TOMOGRAM_KIND,
-        token=token(record),
-        parameters=record,
-        variables=(
-            Variable(
-                name="image",
-                dims=("z", "y", "x"),
-                shape=geometry.shape,
-                dtype="float32",
-                chunks=(nz, rows, nx),
-                attrs={"units": "contrast per voxel", "long_name": "weighted back-projection, proteins dark"},
-            ),
-        ),
-        attrs=tomogram_attrs(series, geometry),
-        blocks=len(slabs),
-    )
-    pending = output.prepare(group, spec, overwrite=overwrite)
-    images = data.source(source_group, image)
-    made = ops.slab_tasks(series, images, geometry, job.parameters, pending)
-    tasks = [
-        delayed(_write_slab, pure=False)(output, group, block, slabs[block][0], slab)
-        for block, slab in zip(pending, made, strict=True)
-    ]
-    execute(tasks, client=client, progress=progress, stage=f"{name} {job.variant.replace('_', ' ')}")
-    output.finish(group)
-    output.annotate(f"{name}/{job.variant}", ome_multiscales(name, [geometry.voxel_size_angstrom]))
+    return {**record, "half_set": suffix.lstrip("_")} if suffix else record
 
 
-def geometry_of(series: TiltSeries, job: ReconstructJob) -> ops.ReconstructionGeometry:
-    """Shapes and sizes of the tomogram that a tilt series will give."""
-    return ops.ReconstructionGeometry.plan(
-        series.image_shape,
-        series.pixel_size_angstrom,
-        series.tilt_deg.tolist(),
-        series.dataset.attrs.get("sample_thickness_angstrom"),
-        job.parameters,
-    )
-
-
-def tomogram_attrs(series: TiltSeries, geometry: ops.ReconstructionGeometry) -> dict[str, Any]:
+def tomogram_attrs(
+    series: Series, geometry: ops.ReconstructionGeometry, tilts: Sequence[int] | None = None
+) -> dict[str, Any]:
     """What a search needs to know of a tomogram: sizes, tilts and, where the series tells them, the optics."""
-    known = {name: series.dataset.attrs[name] for name in OPTICS if name in series.dataset.attrs}
-    return {"voxel_size_angstrom": geometry.voxel_size_angstrom, "tilt_deg": list(geometry.tilt_deg), **known}
+    angles = geometry.tilt_deg if tilts is None else [geometry.tilt_deg[index] for index in tilts]
+    return {"voxel_size_angstrom": geometry.voxel_size_angstrom, "tilt_deg": list(angles), **series.optics}
 
 
-def _write_slab(store: Store, group: str, block: int, row: int, slab: Any) -> None:  # noqa: ANN401
-    store.write(group, "image", (0, row, 0), slab)
-    store.mark_done(group, block)
+def _run(
+    series: Series,
+    geometry: ops.ReconstructionGeometry,
+    parameters: ReconstructionParameters,
+    normalization: str,
+    parts: Sequence[_Part],
+    output: Path,
+    client: Client | None,
+    progress: Progress,
+    stage: str = "images",
+) -> None:
+    """Prepare every image once, beside the output, then make the slabs that are missing."""
+    if not any(part.pending for part in parts):
+        return
+    with scratch_folder(output) as folder:
+        aligned = aligned_images(
+            series,
+            geometry,
+            parameters,
+            folder,
+            client=client,
+            progress=progress,
+            normalization=normalization,
+            stage=stage,
+        )
+        rows = ops.slabs(geometry, parameters)
+        for part in parts:
+            made = ops.slab_tasks(aligned, geometry, parameters, part.pending, part.tilts)
+            writes = [
+                delayed(_write_slab, pure=False)(part.target, block, rows[block][0], slab)
+                for block, slab in zip(part.pending, made, strict=True)
+            ]
+            execute(writes, client=client, progress=progress, stage=part.stage)
+
+
+def _write_slab(target: TomogramTarget, block: int, row: int, slab: Any) -> None:  # noqa: ANN401
+    target.write(block, row, slab)

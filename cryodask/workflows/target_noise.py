@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 from dask.delayed import delayed
 from distributed import Client
 
 from cryodask.errors import ConfigError
+from cryodask.io.scratch import scratch_folder
 from cryodask.io.store import GroupSpec, Store
 from cryodask.io.store_source import StoredArray
 from cryodask.model.evaluation import NON_PROTEIN_CLASSES
-from cryodask.model.images import TiltSeries, image_to_use
 from cryodask.model.progress import Progress
 from cryodask.model.source import BlockSource
-from cryodask.ops.reconstruction import ReconstructionGeometry, slab_tasks, slabs
+from cryodask.ops.reconstruction import slab_tasks, slabs
 from cryodask.ops.signal import SignalSums, slab_sums
 from cryodask.params.schema import ReconstructionParameters
 from cryodask.workflows import layout
+from cryodask.workflows.aligned_images import aligned_images
 from cryodask.workflows.execution import execute
+from cryodask.workflows.series import series_of_store
 
 RECONSTRUCTION = ReconstructionParameters()
 """How the tomogram is made that the ratio is measured on: the defaults."""
@@ -65,33 +68,28 @@ def scale_noise(
 def _measure(store: Store, model: str, client: Client | None, progress: Progress) -> SignalSums:
     """Sums over the protein voxels of the tomogram that the physical series gives; nothing of it is stored."""
     physical, truth = layout.physical_series_group(model), layout.truth_group(model)
-    dataset = store.open(physical)
     mask = store.source(truth, "class_mask")
     classes = layout.required(store, truth, "classes")
     labels = sum(name not in NON_PROTEIN_CLASSES for name in classes)
-    made = []
-    for image in ("counts", "noise_free"):
-        name = image_to_use(dataset, image)
-        series = TiltSeries.parse(dataset, name)
-        geometry = ReconstructionGeometry.plan(
-            series.image_shape,
-            series.pixel_size_angstrom,
-            series.tilt_deg.tolist(),
-            series.dataset.attrs["sample_thickness_angstrom"],
-            RECONSTRUCTION,
-        )
-        if geometry.shape != tuple(mask.shape):
-            raise ConfigError(
-                f"detector.target_snr needs the truth of {model} on the tomogram's grid {geometry.shape}, it is on "
-                f"{tuple(mask.shape)}: choose sample.box_voxels that are even multiples"
+    with scratch_folder(Path(store.path)) as folder:
+        made = []
+        for image in ("counts", "noise_free"):
+            series = series_of_store(store, model, image, physical)
+            geometry = series.geometry(RECONSTRUCTION)
+            if geometry.shape != tuple(mask.shape):
+                raise ConfigError(
+                    f"detector.target_snr needs the truth of {model} on the tomogram's grid {geometry.shape}, it is on "
+                    f"{tuple(mask.shape)}: choose sample.box_voxels that are even multiples"
+                )
+            aligned = aligned_images(
+                series, geometry, RECONSTRUCTION, folder, client=client, progress=progress, stage=f"images_{image}"
             )
-        made.append((slab_tasks(series, store.source(physical, name), geometry, RECONSTRUCTION), geometry))
-    (noisy, geometry), (noise_free, _) = made
-    tasks = [
-        delayed(_sums, pure=False)(one, other, mask, rows, labels)
-        for one, other, rows in zip(noisy, noise_free, slabs(geometry, RECONSTRUCTION), strict=True)
-    ]
-    parts = execute(tasks, client=client, progress=progress, stage=f"{model} physical noise")
+            made.append(slab_tasks(aligned, geometry, RECONSTRUCTION))
+        tasks = [
+            delayed(_sums, pure=False)(one, other, mask, rows, labels)
+            for one, other, rows in zip(*made, slabs(geometry, RECONSTRUCTION), strict=True)
+        ]
+        parts = execute(tasks, client=client, progress=progress, stage=f"{model} physical noise")
     return reduce(SignalSums.merge, parts, SignalSums())
 
 

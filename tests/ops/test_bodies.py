@@ -13,7 +13,8 @@ from cryodask.kernels.absorption import absorption_potential_v
 from cryodask.kernels.gold import GOLD_POTENTIAL_V
 from cryodask.ops.bodies import FIDUCIAL, draw_gold, ice_absorption_v
 from cryodask.ops.densities import particle_density
-from cryodask.ops.sample import draw_particles, sample_slab
+from cryodask.ops.placement import draw_particles
+from cryodask.ops.sample import sample_slab
 from cryodask.params.schema import MicroscopeParameters
 from tests.tiny import SAMPLE, Balls, source_of
 
@@ -26,7 +27,7 @@ def test_counts_truth_potential_and_slabs() -> None:
     gold = draw_gold(GOLDEN, np.random.default_rng(1))
     densities = {"balls": source_of(particle_density(Balls(), GOLDEN))}
     radii = {"balls": densities["balls"].radius_angstrom}
-    particles = draw_particles(radii, GOLDEN, np.random.default_rng(2), "m", gold)
+    particles = draw_particles(densities, GOLDEN, np.random.default_rng(2), "m", gold)
     assert list(particles.class_id) == ["balls", *[FIDUCIAL] * 3]
     assert np.isnan(particles.zxz_deg[1:]).all()
     assert np.isfinite(particles.zxz_deg[0]).all()
@@ -56,8 +57,9 @@ def test_counts_truth_potential_and_slabs() -> None:
 
 
 def test_without_gold_proteins_are_drawn_as_ever() -> None:
-    one = draw_particles({"balls": 30.0}, SAMPLE, np.random.default_rng(5), "m")
-    other = draw_particles({"balls": 30.0}, SAMPLE, np.random.default_rng(5), "m", [])
+    densities = {"balls": source_of(particle_density(Balls(), SAMPLE))}
+    one = draw_particles(densities, SAMPLE, np.random.default_rng(5), "m")
+    other = draw_particles(densities, SAMPLE, np.random.default_rng(5), "m", [])
     assert np.array_equal(one.position_angstrom, other.position_angstrom)
     assert draw_gold(SAMPLE, np.random.default_rng(0)) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,11 @@ import xarray as xr
 from dask.base import compute
 
 from cryodask.errors import DataError
+from cryodask.model.alignment import TiltAlignment
 from cryodask.model.images import TiltSeries
 from cryodask.model.source import ArraySource
-from cryodask.ops.reconstruction import ReconstructionGeometry, prepare_image, slab_tasks, slabs
+from cryodask.ops.image_preparation import ImageTask, Preparation, image_tasks, prepare_image, resolve_normalization
+from cryodask.ops.reconstruction import ReconstructionGeometry, preparation, preparation_tasks, slab_tasks, slabs
 from cryodask.params.schema import ReconstructionParameters
 from tests.tiny import centroid, gaussian, keys_of, nothing_computes
 
@@ -50,13 +53,29 @@ def projections(tilt_deg: npt.NDArray[np.float64], depth: float = 0.01) -> npt.N
     return np.asarray(images, dtype=np.float32)
 
 
-def reconstructed(series: TiltSeries, parameters: ReconstructionParameters = PARAMETERS) -> npt.NDArray[np.float32]:
-    geometry = ReconstructionGeometry.plan(
-        series.image_shape, series.pixel_size_angstrom, series.tilt_deg.tolist(), None, parameters
+def geometry_of(series: TiltSeries, parameters: ReconstructionParameters = PARAMETERS) -> ReconstructionGeometry:
+    return ReconstructionGeometry.plan(
+        series.image_shape, series.pixel_size_angstrom, series.alignment, None, parameters
     )
+
+
+def aligned(series: TiltSeries, parameters: ReconstructionParameters = PARAMETERS) -> ArraySource:
+    """All images that are used, prepared."""
     images = ArraySource(series.dataset["counts"].to_numpy())
-    parts = compute(*slab_tasks(series, images, geometry, parameters), scheduler="synchronous")
-    return np.concatenate(parts, axis=1)
+    how = preparation(geometry_of(series, parameters), parameters, resolve_normalization(images, 0, parameters))
+    return ArraySource(np.stack([prepare_image(images, t, how) for t in image_tasks(series.alignment, parameters)]))
+
+
+def reconstructed(
+    series: TiltSeries, parameters: ReconstructionParameters = PARAMETERS, tilts: tuple[int, ...] | None = None
+) -> npt.NDArray[np.float32]:
+    geometry = geometry_of(series, parameters)
+    tasks = slab_tasks(aligned(series, parameters), geometry, parameters, tilts=tilts)
+    return np.concatenate(compute(*tasks, scheduler="synchronous"), axis=1)
+
+
+PLAIN = Preparation(output_shape=(NY, NX), binning=1, taper_fraction=0.05, pixel_size_angstrom=PIXEL)
+"""An image alone."""
 
 
 FEW = np.array([-60.0, -42.0, -18.0, 0.0, 17.0, 40.0, 59.0])
@@ -113,11 +132,9 @@ def test_shifts_are_undone(few: TiltSeries) -> None:
 
 
 def test_fractional_shifts_are_undone() -> None:
-    shifts = np.full((1, 2), 0.0)
-    series = series_of(projections(np.array([0.0])), np.array([0.0]), shifts)
-    images = ArraySource(series.dataset["counts"].to_numpy())
-    plain = prepare_image(images, 0, (0.0, 0.0), PARAMETERS)
-    moved = prepare_image(images, 0, (0.0, 0.5), PARAMETERS)
+    images = ArraySource(projections(np.array([0.0])))
+    plain = prepare_image(images, ImageTask(0), PLAIN)
+    moved = prepare_image(images, ImageTask(0, shift_x_px=0.5), PLAIN)
     middle = centroid(-plain)
     np.testing.assert_allclose(centroid(-moved) - middle, [0.0, -0.5], atol=0.02)
 
@@ -130,10 +147,9 @@ def test_slabs_of_any_height_have_the_bits_of_the_whole(few: TiltSeries, rows: i
 
 def test_an_image_becomes_contrast_about_its_mean() -> None:
     image = np.random.default_rng(0).poisson(50, (1, NY, NX)).astype(np.float32)
-    bare = replace(PARAMETERS, taper_fraction=0.0)
-    contrast = prepare_image(ArraySource(image), 0, (0.0, 0.0), bare)
+    contrast = prepare_image(ArraySource(image), ImageTask(0), replace(PLAIN, taper_fraction=0.0))
     np.testing.assert_allclose(contrast, image[0] / image.mean() - 1, atol=1e-6)
-    tapered = prepare_image(ArraySource(image), 0, (0.0, 0.0), replace(PARAMETERS, taper_fraction=0.1))
+    tapered = prepare_image(ArraySource(image), ImageTask(0), replace(PLAIN, taper_fraction=0.1))
     np.testing.assert_allclose(tapered[8:-8, 8:-8], contrast[8:-8, 8:-8], atol=1e-6)
     assert np.abs(tapered[0]).max() < 0.1 * np.abs(contrast[0]).max()
 
@@ -147,20 +163,26 @@ def test_an_image_without_electrons_is_refused() -> None:
     for value in (0.0, -1.0, np.nan):
         images = ArraySource(np.full((1, NY, NX), value, np.float32))
         with pytest.raises(DataError, match="tilt 0: the image's mean is"):
-            prepare_image(images, 0, (0.0, 0.0), PARAMETERS)
+            prepare_image(images, ImageTask(0), PLAIN)
 
 
 def test_geometry_follows_images_binning_and_thickness() -> None:
     plan = ReconstructionGeometry.plan
     parameters = ReconstructionParameters(binning=2)
-    geometry = plan((48, 64), 5.0, [0, 1], 330.0, parameters)
+    two = TiltAlignment.of([0.0, 1.0])
+    geometry = plan((48, 64), 5.0, two, 330.0, parameters)
     assert geometry.shape == (33, 24, 32)
     assert geometry.voxel_size_angstrom == 10.0
-    assert plan((48, 64), 5.0, [0, 1], 330.0, replace(parameters, thickness_voxels=7)).shape == (7, 24, 32)
-    with pytest.raises(DataError, match="47 x 64 pixels cannot be binned by 2"):
-        plan((47, 64), 5.0, [0, 1], 330.0, parameters)
+    assert plan((48, 64), 5.0, two, 330.0, replace(parameters, thickness_voxels=7)).shape == (7, 24, 32)
+    assert plan((49, 65), 5.0, two, 330.0, parameters).shape == (33, 24, 32)
+    sideways = TiltAlignment.of([0.0, 1.0], tilt_axis_deg=-93.0)
+    assert plan((48, 64), 5.0, sideways, 330.0, parameters).shape == (33, 32, 24)
+    with pytest.raises(DataError, match="1 x 64 pixels cannot be binned by 2"):
+        plan((1, 64), 5.0, two, 330.0, parameters)
     with pytest.raises(DataError, match="give --thickness"):
-        plan((48, 64), 5.0, [0, 1], None, parameters)
+        plan((48, 64), 5.0, two, None, parameters)
+    with pytest.raises(DataError, match="at least two different tilts"):
+        plan((48, 64), 5.0, TiltAlignment.of([0.0, 1.0], excluded=[True, False]), 330.0, parameters)
 
 
 def test_slabs_cover_every_row_once() -> None:
@@ -169,15 +191,22 @@ def test_slabs_cover_every_row_once() -> None:
     assert ranges == [(0, 16), (16, 32), (32, 48), (48, 50)]
 
 
+class _Sink:
+    def write(self, start: tuple[int, ...], block: npt.NDArray[Any]) -> None:
+        raise AssertionError((start, block.shape))
+
+
 def test_building_the_graph_computes_nothing_and_prepares_each_image_once(few: TiltSeries) -> None:
-    geometry = ReconstructionGeometry.plan((NY, NX), PIXEL, FEW.tolist(), None, PARAMETERS)
-    images = ArraySource(few.dataset["counts"].to_numpy())
+    geometry = geometry_of(few)
+    images, lines = ArraySource(few.dataset["counts"].to_numpy()), aligned(few)
     with nothing_computes():
-        everything = slab_tasks(few, images, geometry, PARAMETERS)
-        two = slab_tasks(few, images, geometry, PARAMETERS, [0, 2])
+        prepared = preparation_tasks(images, image_tasks(few.alignment, PARAMETERS), PLAIN, _Sink())
+        everything = slab_tasks(lines, geometry, PARAMETERS)
+        two = slab_tasks(lines, geometry, PARAMETERS, [0, 2])
     assert len(everything) == len(slabs(geometry, PARAMETERS)) == 3
-    assert len(keys_of(everything)) == len(FEW) + 3
-    assert len(keys_of(two)) == len(FEW) + 2
+    assert len(keys_of(prepared)) == len(FEW)
+    assert len(keys_of(everything)) == 3
+    assert len(keys_of(two)) == 2
     first, third = compute(*two, scheduler="synchronous")
     whole = reconstructed(few)
     assert np.array_equal(first, whole[:, :16])

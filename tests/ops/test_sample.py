@@ -23,7 +23,8 @@ from cryodask.ops.densities import (
     ParticleDensity,
     particle_density,
 )
-from cryodask.ops.sample import SampleSlab, draw_particles, sample_slab
+from cryodask.ops.placement import draw_particles
+from cryodask.ops.sample import SampleSlab, sample_slab
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 from tests.tiny import SAMPLE, Balls, source_of, two_structures
 
@@ -46,8 +47,7 @@ def densities() -> dict[str, DensitySource]:
 
 
 def drawn(densities: dict[str, DensitySource], seed: int, sample: SampleParameters = SAMPLE) -> Particles:
-    radii = {name: density.radius_angstrom for name, density in densities.items()}
-    return draw_particles(radii, sample, np.random.default_rng(seed), "m")
+    return draw_particles(densities, sample, np.random.default_rng(seed), "m")
 
 
 def whole(particles: Particles, densities: dict[str, DensitySource], sample: SampleParameters = SAMPLE) -> SampleSlab:

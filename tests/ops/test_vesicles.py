@@ -9,9 +9,10 @@ import pytest
 
 from cryodask.errors import ConfigError
 from cryodask.kernels.vesicle import CORE_V_A, HEAD_V_A
-from cryodask.ops.bodies import FIDUCIAL, VESICLE, Body, body_classes, draw_gold
+from cryodask.ops.bodies import FIDUCIAL, VESICLE, Body, body_classes, draw_gold, spheres
 from cryodask.ops.densities import particle_density
-from cryodask.ops.sample import draw_particles, sample_slab
+from cryodask.ops.placement import draw_particles
+from cryodask.ops.sample import sample_slab
 from cryodask.ops.vesicles import SEMI_AXIS_ANGSTROM, STRETCH, Vesicle, draw_vesicles
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 from tests.tiny import Balls, source_of
@@ -24,11 +25,11 @@ BOX = SampleParameters(
 
 def test_bodies_keep_apart_and_stand_in_the_truth() -> None:
     vesicles = draw_vesicles(BOX, np.random.default_rng(4))
-    gold = draw_gold(BOX, np.random.default_rng(1), vesicles)
+    gold = draw_gold(BOX, np.random.default_rng(1), spheres(vesicles))
     densities = {"balls": source_of(particle_density(Balls(), BOX))}
     radii = {"balls": densities["balls"].radius_angstrom}
     others: list[Body] = [*gold, *vesicles]
-    particles = draw_particles(radii, BOX, np.random.default_rng(2), "m", others)
+    particles = draw_particles(densities, BOX, np.random.default_rng(2), "m", others)
     assert list(particles.class_id) == ["balls", "balls", FIDUCIAL, FIDUCIAL, VESICLE]
     assert body_classes(BOX) == [FIDUCIAL, VESICLE]
     reach = np.array([*[radii["balls"]] * 2, *(body.radius_angstrom for body in others)])

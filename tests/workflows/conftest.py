@@ -15,7 +15,7 @@ from distributed import Client
 
 from cryodask.cluster import ClusterSpec, connect
 from cryodask.io.store import Store
-from cryodask.workflows import densities, execution, match, reconstruct, simulate
+from cryodask.workflows import aligned_images, densities, execution, match, reconstruct, simulate
 from cryodask.workflows.match import MatchResult
 from tests.tiny import RecordedProgress, keys_of, run_chain
 
@@ -55,7 +55,7 @@ def recorded_keys() -> Iterator[dict[str, set[str]]]:
         return execution.execute(tasks, stage=stage, **others)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (densities, simulate, reconstruct, match):
+        for module in (densities, simulate, aligned_images, reconstruct, match):
             patch.setattr(module, "execute", record)
         yield found
 

@@ -46,8 +46,8 @@ def test_a_run_has_as_many_tasks_as_planned(reference: Reference) -> None:
     assert planned["structures"].tasks == len(reference.keys["structures"])
     for stage in ("sample", "tilt series", "filter", "search", "peaks"):
         assert planned[stage].tasks == computing(reference, stage)
-    both = computing(reference, "tomogram") + computing(reference, "tomogram noise free")
-    assert planned["tomogram"].tasks == both
+    stages = ("images", "tomogram", "noise free images", "tomogram noise free")
+    assert planned["tomogram"].tasks == sum(computing(reference, stage) for stage in stages)
 
 
 def test_a_run_writes_as_many_bytes_as_planned(reference: Reference) -> None:
@@ -87,10 +87,13 @@ def test_batches_and_slabs_decide_the_tasks() -> None:
 def test_a_stored_series_is_planned_as_it_is_reconstructed(reference: Reference) -> None:
     wanted = ReconstructJob(parameters=replace(PARAMETERS.reconstruction, slab_voxels=8))
     with nothing_computes():
-        (stage,) = plan_stored_reconstruction(reference.store, wanted)
-    assert stage.stage == f"{MODEL} tomogram"
-    assert stage.tasks == 4 + 5
-    assert stage.bytes_written == 4 * 16 * 32 * 32
+        images, slabs = plan_stored_reconstruction(reference.store, wanted)
+        halves = plan_stored_reconstruction(reference.store, replace(wanted, half_sets=True))
+    assert (images.stage, slabs.stage) == (f"{MODEL} images", f"{MODEL} tomogram")
+    assert (images.tasks, slabs.tasks) == (5, 4)
+    assert images.bytes_written == 4 * 5 * 32 * 32
+    assert slabs.bytes_written == 4 * 16 * 32 * 32
+    assert [stage.tasks for stage in halves] == [5, 12]
 
 
 def test_a_worker_that_is_too_small_is_refused_with_the_numbers() -> None:

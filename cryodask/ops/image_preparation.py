@@ -1,0 +1,192 @@
+"""One image of a tilt series made ready for back-projection: clean contrast, upright, binned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from cryodask.errors import ConfigError, DataError
+from cryodask.kernels.dose_weighting import dose_weight
+from cryodask.kernels.fourier import fourier_crop
+from cryodask.kernels.hot_pixels import remove_hot_pixels
+from cryodask.kernels.image_alignment import align_image
+from cryodask.kernels.sheared_backprojection import x_tilt_matrix
+from cryodask.kernels.spectrum import cosine_taper
+from cryodask.model.alignment import TiltAlignment, accumulated_dose
+from cryodask.model.source import BlockSink, BlockSource
+from cryodask.params.schema import ReconstructionParameters
+
+Image = npt.NDArray[np.float32]
+Normalization: TypeAlias = Literal["contrast", "standard", "subtract"]
+
+IMAGE_BYTES_PER_PIXEL = 40
+"""Most that ``prepare_image`` holds at once: spline coefficients in double precision beside some images."""
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """What is particular to one image."""
+
+    index: int
+    """In the stack."""
+    matrix_xy: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+    """From aligned to raw, row by row."""
+    shift_y_px: float = 0.0
+    shift_x_px: float = 0.0
+    exposure_e_per_a2: float = 0.0
+    """Up to the end of the image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What is the same for all images."""
+
+    output_shape: tuple[int, int]
+    """(y, x) of the prepared images, binned."""
+    binning: int
+    taper_fraction: float
+    pixel_size_angstrom: float
+    normalization: Normalization = "contrast"
+    invert: bool = False
+    hot_pixel_sigma: float | None = None
+    dose_weighting: bool = False
+    voltage_kv: float = 300.0
+
+
+def image_tasks(alignment: TiltAlignment, parameters: ReconstructionParameters) -> list[ImageTask]:
+    """One for each image that is used, in the order of the stack; ConfigError where doses are needed and not known."""
+    exposure = np.zeros(len(alignment))
+    if parameters.dose_weighting:
+        exposure = _exposure(alignment)
+    tasks = []
+    for index in alignment.used:
+        sheared = x_tilt_matrix(float(alignment.tilt_deg[index]), float(alignment.x_tilt_deg[index]))
+        (a, b), (c, d) = (alignment.matrix_xy[index] @ sheared).tolist()
+        tasks.append(
+            ImageTask(
+                index=int(index),
+                matrix_xy=(a, b, c, d),
+                shift_y_px=float(alignment.shift_y_px[index]),
+                shift_x_px=float(alignment.shift_x_px[index]),
+                exposure_e_per_a2=float(exposure[index]),
+            )
+        )
+    return tasks
+
+
+def _exposure(alignment: TiltAlignment) -> npt.NDArray[np.float64]:
+    dose = 0.0 if alignment.dose_e_per_a2 is None else alignment.dose_e_per_a2
+    if alignment.prior_dose_e_per_a2 is not None:
+        return np.asarray(alignment.prior_dose_e_per_a2 + dose)
+    if alignment.dose_e_per_a2 is not None and alignment.acquisition_order is not None:
+        return np.asarray(accumulated_dose(dose, alignment.acquisition_order) + dose)
+    raise ConfigError(
+        "dose weighting needs the dose before each image: give --mdoc FILE with ExposureDose, or switch it off"
+    )
+
+
+def resolve_normalization(images: BlockSource, index: int, parameters: ReconstructionParameters) -> Normalization:
+    """The parameters' own, or for ``auto`` what image ``index`` suggests.
+
+    Counts, and whatever has its mean well above 0, become contrast about the mean. Images about 0, as other programs
+    leave them, have no such mean; they are brought to the same standard deviation.
+    """
+    if parameters.normalization != "auto":
+        return parameters.normalization
+    image = _read(images, index)
+    mean, deviation = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
+    return "contrast" if mean > 0 and (float(image.min()) >= 0 or mean > deviation) else "standard"
+
+
+def prepare_image(images: BlockSource, task: ImageTask, how: Preparation) -> Image:
+    """One image: hot pixels out, normalised, edges tapered, dose-weighted, upright, binned; (y, x) float32."""
+    image = _read(images, task.index)
+    if how.hot_pixel_sigma is not None:
+        image = remove_hot_pixels(image, how.hot_pixel_sigma)
+    image = _normalized(image, how, task.index)
+    for axis, n in enumerate(image.shape):
+        taper = cosine_taper(n, how.taper_fraction, image)
+        image *= taper[:, None] if axis == 0 else taper[None, :]
+    if how.dose_weighting:
+        image = dose_weight(
+            image,
+            pixel_size_angstrom=how.pixel_size_angstrom,
+            exposure_e_per_a2=task.exposure_e_per_a2,
+            voltage_kv=how.voltage_kv,
+        )
+    return _aligned(image, task, how)
+
+
+def prepare_into(images: BlockSource, task: ImageTask, how: Preparation, place: int, sink: BlockSink) -> None:
+    """``prepare_image``, left at ``place`` in ``sink``."""
+    sink.write((place, 0, 0), prepare_image(images, task, how)[None])
+
+
+def prepare_bytes(image_shape: tuple[int, int]) -> int:
+    """Peak bytes of preparing one image."""
+    return IMAGE_BYTES_PER_PIXEL * image_shape[0] * image_shape[1]
+
+
+def _read(images: BlockSource, index: int) -> Image:
+    block = images.read((slice(index, index + 1), slice(None), slice(None)))
+    return np.array(block[0], dtype=np.float32)
+
+
+def _normalized(image: Image, how: Preparation, index: int) -> Image:
+    mean = float(image.mean(dtype=np.float64))
+    scale = 1.0
+    if how.normalization == "contrast":
+        if not np.isfinite(mean) or mean <= 0:
+            raise DataError(
+                f"tilt {index}: the image's mean is {mean}; counts must be finite and positive on average, "
+                "for images about 0 give --normalize standard"
+            )
+        scale = 1 / mean
+    elif how.normalization == "standard":
+        deviation = float(image.std(dtype=np.float64))
+        if not (np.isfinite(deviation) and deviation > 0):
+            raise DataError(f"tilt {index}: all pixels of the image are {mean}; give --exclude {index} to leave it out")
+        scale = 1 / deviation
+    if not np.isfinite(mean):
+        raise DataError(f"tilt {index}: the image's mean is {mean}; pixels must be finite")
+    normalized: Image = image * np.float32(-scale if how.invert else scale)
+    normalized -= np.float32(mean * (-scale if how.invert else scale))
+    return normalized
+
+
+def _aligned(image: Image, task: ImageTask, how: Preparation) -> Image:
+    """Moved, rotated and binned. Binning comes first where that loses nothing, as small images move faster."""
+    matrix = np.array(task.matrix_xy).reshape(2, 2)
+    upright = np.array_equal(matrix, np.eye(2))
+    # A rotated image is resampled on pixels at least twice as fine as the result's, as splines lose fine detail.
+    first = how.binning if upright else max(1, how.binning // 2) if how.binning % 2 == 0 else 1
+    rest = how.binning // first
+    ny, nx = (n // first * first for n in image.shape)
+    image, moved = _middle(image, (ny, nx))
+    image = fourier_crop(image, first)
+    aligned = align_image(
+        image,
+        matrix_xy=matrix,
+        shift_y_px=(task.shift_y_px + moved[0]) / first,
+        shift_x_px=(task.shift_x_px + moved[1]) / first,
+        output_shape=(how.output_shape[0] * rest, how.output_shape[1] * rest),
+    )
+    binned: Image = fourier_crop(aligned, rest).astype(np.float32, copy=False)
+    return binned
+
+
+def _middle(image: Image, shape: tuple[int, int]) -> tuple[Image, tuple[float, float]]:
+    """``shape`` pixels in the middle, and by how much (y, x) positions from the centre grow."""
+    starts = [(n - m) // 2 for n, m in zip(image.shape, shape, strict=True)]
+    moved = [(n - m) / 2 - start for n, m, start in zip(image.shape, shape, starts, strict=True)]
+    part = image[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
+    return part, (moved[0], moved[1])
+
+
+def reindexed(tasks: Sequence[ImageTask], indices: Sequence[int]) -> list[ImageTask]:
+    """The same tasks for images that lie at other places of another stack."""
+    return [replace(task, index=index) for task, index in zip(tasks, indices, strict=True)]
