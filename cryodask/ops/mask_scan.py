@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cryodask.kernels.scoring import Extents, Ints, extent_sums, extents_of, neighbour_voxels
 from cryodask.model.source import BlockSource
 
-ROWS = 64
+ROWS = 32
 """Rows along y that are read at a time: a multiple of what ``simulate`` stores as one chunk."""
 
 
