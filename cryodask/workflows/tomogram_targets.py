@@ -153,6 +153,12 @@ class StoredTomogram:
         )
 
 
+def mrc_in_the_way(path: Path, overwrite: bool) -> None:
+    """DataError if ``path`` is there and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists: choose another name, or --overwrite")
+
+
 def mrc_volume(path: Path, geometry: ReconstructionGeometry, dtype: str) -> RawArray:
     """The blocks of an MRC file that ``mrc_target`` has made."""
     return RawArray(str(path), geometry.shape, np.dtype(dtype), HEADER_BYTES)
