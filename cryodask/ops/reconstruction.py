@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -152,6 +153,27 @@ def slab_tasks(
         delayed(reconstruct_slab, pure=False)(aligned, rows[block], geometry, parameters.window, tilts)
         for block in chosen
     ]
+
+
+class SlabSink(Protocol):
+    """Picklable. Takes slabs in any order, from any worker."""
+
+    def write(self, block: int, row: int, slab: Floats) -> None:
+        """Store slab number ``block``, (z, rows, x), whose first row is ``row``."""
+        ...
+
+
+def make_slab(
+    aligned: BlockSource,
+    block: int,
+    geometry: ReconstructionGeometry,
+    parameters: ReconstructionParameters,
+    tilts: Sequence[int] | None,
+    sink: SlabSink,
+) -> None:
+    """Reconstruct slab number ``block`` and leave it in ``sink``: one task, so that no slab travels."""
+    rows = slabs(geometry, parameters)[block]
+    sink.write(block, rows[0], reconstruct_slab(aligned, rows, geometry, parameters.window, tilts))
 
 
 def slabs(geometry: ReconstructionGeometry, parameters: ReconstructionParameters) -> list[tuple[int, int]]:
