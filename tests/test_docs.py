@@ -16,6 +16,7 @@ import pytest
 
 from cryodask._version import __version__
 from cryodask.cli import _main, main
+from cryodask.cli._group import LazyCommand
 from cryodask.io.store import Store
 from cryodask.params import preset_names
 
@@ -141,6 +142,7 @@ def known_options(words: list[str]) -> set[str]:
     command: click.Command | None = _main.cli.commands[words[0]].load()  # type: ignore[attr-defined]
     if isinstance(command, click.Group):
         command = command.commands[words[1]]
+        command = command.load() if isinstance(command, LazyCommand) else command
     assert command is not None
     return {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
 

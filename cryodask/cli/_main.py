@@ -26,9 +26,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("cryodask.cli.benchmark:benchmark", "Simulate, reconstruct, match, evaluate and report."),
     "import": ("cryodask.cli.import_:import_", "Make a data set of the files of other programs."),
     "export": ("cryodask.cli.export:export", "Write a data set in the formats of other programs."),
+    "batch": ("cryodask.cli.batch:batch", "Run many tomograms, resumable."),
     "structures": ("cryodask.cli.structures:structures", "List, describe or fetch structures."),
     "check": ("cryodask.cli.check:check", "Check a data set: every group, every chunk."),
     "plan": ("cryodask.cli.plan:plan", "Show what a benchmark takes: tasks, bytes and memory."),
+    "cluster": ("cryodask.cli.cluster:cluster", "Start, describe or stop a cluster."),
     "info": ("cryodask.cli.info:info", "Show versions, processors, memory and GPUs."),
 }
 

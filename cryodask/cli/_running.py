@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cryodask.cli.options import Command
+from cryodask.cluster.sizes import parse_size
 from cryodask.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def checked_memory(stages: Sequence[StagePlan], cluster: ClusterSpec) -> int:
         from cryodask.cluster.local import size_up
 
         limit = size_up(cluster)[1]
+    elif limit is None and (memory := getattr(cluster.site, "memory", None)) is not None:
+        limit = parse_size(memory)
     return require_memory(stages, limit)
 
 

@@ -58,7 +58,7 @@ def benchmark(
     """
     from dataclasses import replace
 
-    from cryodask.cli.evaluate import summary
+    from cryodask.cli.evaluate import echo_notes, summary
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
     from cryodask.io.store import Store
@@ -86,4 +86,5 @@ def benchmark(
             overwrite=overwrite,
         )
     click.echo(summary(evaluations["strict"]))
+    echo_notes(evaluations["strict"])
     click.echo(f"report: {output / REPORT}")

@@ -37,10 +37,9 @@ if TYPE_CHECKING:
 @click.option("--angular-step", type=float, metavar="DEG", help="Spacing of the rotations that are tried.")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "fft"]),
-    default="auto",
-    show_default=True,
-    help="How scores are computed; fft is exact and the only engine of this version.",
+    type=click.Choice(["auto", "low-rank", "fft"]),
+    help="How scores are computed: fft exactly, one transform a rotation; low-rank by few correlations, with exact "
+    "scores of the peaks; auto by what is estimated to be faster.  [default: auto]",
 )
 @click.option(
     "--contrast",
@@ -66,7 +65,7 @@ def match(
     templates: tuple[str, ...],
     classes: tuple[str, ...] | None,
     angular_step: float | None,
-    engine: str,
+    engine: str | None,
     contrast: str,
     tilt_angles: Path | None,
     voxel_size: float | None,
@@ -84,7 +83,6 @@ def match(
     stay in OUTPUT/maps.zarr, where an interrupted search goes on. With the data set itself as OUTPUT, maps and picks
     are added to it.
     """
-    del engine  # both choices mean the one engine of this version
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
     from cryodask.io.store import Store
@@ -96,6 +94,7 @@ def match(
 
     chosen = changed(parameters.matching, "--angular-step", angular_step_deg=angular_step)
     chosen = changed(chosen, "--max-picks", max_picks=max_picks)
+    chosen = changed(chosen, "--engine", engine=engine)
     in_place = is_store(tomogram) and output.resolve() == tomogram.resolve()
     maps = Store(output if in_place else output_folder(output) / "maps.zarr")
     tomograms = open_tomograms(tomogram, voxel_size_angstrom=voxel_size, tilt_angles=tilt_angles)

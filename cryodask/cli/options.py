@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,37 @@ class OutputFile(click.Path):
         return path
 
 
+class OutputFolder(click.Path):
+    """A folder that is made at the end, in one that exists; a file in its place is an error of the data."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.exists() and not path.is_dir():
+            raise DataError(f"cannot make the folder {path}: a file of that name is in the way")
+        if not path.parent.is_dir():
+            raise DataError(f"cannot make the folder {path}: there is no folder {path.parent}; make it first")
+        return path
+
+
+class ClassWeight(click.ParamType[tuple[str, float]]):
+    """A class and its weight, such as ribosome=2."""
+
+    name = "class=weight"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:  # noqa: ANN401
+        name, _, number = str(value).rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not name or not (math.isfinite(weight) and weight >= 0):
+            self.fail(f"{value!r} is not CLASS=WEIGHT with a weight from 0 on, for example ribosome=2", param, ctx)
+        return name, weight
+
+
 def verbose_option(command: Command) -> Command:
     """``-v``: messages of progress; ``-vv``: also details, and tracebacks of errors. Takes no argument of its own."""
     return click.option(
@@ -90,7 +122,7 @@ def _set_verbosity(context: click.Context, _: click.Parameter, value: int) -> No
 
 
 def cluster_options(command: Command) -> Command:
-    """``--cluster``, ``--scheduler``, ``--workers``, ``--memory-limit`` as one argument ``cluster: ClusterSpec``."""
+    """``--cluster``, ``--scheduler``, ``--workers`` and the like as one argument ``cluster: ClusterSpec``."""
 
     @functools.wraps(command)
     def with_cluster(
@@ -99,23 +131,61 @@ def cluster_options(command: Command) -> Command:
         scheduler: str | None,
         workers: int | None,
         memory_limit: int | None,
+        cluster_config: Path | None,
+        tls: Path | None,
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         if scheduler is not None and cluster is not None:
             raise click.UsageError("--scheduler joins a running cluster and --cluster starts one: give one of them")
         kind = "existing" if scheduler is not None else cluster or "local"
-        spec = ClusterSpec(kind=kind, workers=workers, memory_limit_bytes=memory_limit, scheduler=scheduler)
+        spec = ClusterSpec(
+            kind=kind,
+            workers=workers,
+            memory_limit_bytes=memory_limit,
+            **_joined(scheduler, tls),
+            site=None if cluster_config is None else _site(cluster_config, kind),
+        )
         return command(*args, cluster=spec, **kwargs)
 
     return _decorate(
         with_cluster,
         click.option("--cluster", type=click.Choice(START_KINDS), help="Where the work runs.  [default: local]"),
-        click.option("--scheduler", metavar="ADDRESS", help="Join the running Dask cluster at tcp://HOST:PORT."),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS|FOLDER",
+            help="Join the running Dask cluster at tcp://HOST:PORT or tls://HOST:PORT, or of `cryodask cluster start`.",
+        ),
         click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a processor]"),
         click.option(
             "--memory-limit", type=MemorySize(), help="Memory of each worker, e.g. 4GiB.  [default: its share]"
         ),
+        click.option(
+            "--cluster-config",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Settings of a cuda, slurm or kubernetes cluster (YAML or TOML).",
+        ),
+        click.option(
+            "--tls", type=InputPath(), metavar="FOLDER", help="Certificates (ca.pem, cert.pem, key.pem) of --scheduler."
+        ),
     )
+
+
+def _joined(scheduler: str | None, tls: Path | None) -> dict[str, Any]:
+    """Address and certificates of a running cluster, from its folder where one is named."""
+    from cryodask.cluster.folder import is_cluster_folder, read_cluster_folder
+    from cryodask.cluster.tls import TlsFiles
+
+    if scheduler is not None and is_cluster_folder(Path(scheduler)):
+        running = read_cluster_folder(Path(scheduler))
+        return {"scheduler": running.address, "tls": running.tls}
+    return {"scheduler": scheduler, "tls": None if tls is None else TlsFiles(str(tls.absolute()))}
+
+
+def _site(path: Path, kind: str) -> Any:  # noqa: ANN401
+    from cryodask.cluster.site import read_site
+
+    return read_site(path, kind)
 
 
 def parameter_options(default_preset: str | None = None) -> Callable[[Command], Command]:

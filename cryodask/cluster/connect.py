@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from cryodask.cluster.session import Session
@@ -37,13 +38,7 @@ def connect(spec: ClusterSpec) -> Iterator[Session]:
 
         with config.set(scheduler="synchronous"):
             yield Session(client=None, workers=1, dashboard_link=None)
-    elif spec.kind == "existing":
-        from cryodask.cluster.existing import open_existing
-
-        with open_existing(spec) as session:
-            yield session
     else:
-        from cryodask.cluster.local import open_local
-
-        with open_local(spec) as session:
+        module = import_module(f"cryodask.cluster.{spec.kind}")
+        with getattr(module, f"open_{spec.kind}")(spec) as session:
             yield session

@@ -9,13 +9,16 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import dask
 from distributed import Client, LocalCluster
 
+from cryodask.cluster.environment import MEMORY_LIMITS, WORKERS
 from cryodask.cluster.machine import available_memory_bytes, processor_count
-from cryodask.cluster.session import Session
+from cryodask.cluster.session import Session, loopback_link
 from cryodask.cluster.spec import ClusterSpec
+from cryodask.cluster.tls import TlsFiles, is_loopback, make_certificates
 from cryodask.errors import ClusterError
 
 COMFORTABLE_MEMORY_BYTES = 2**30
@@ -23,19 +26,6 @@ COMFORTABLE_MEMORY_BYTES = 2**30
 
 STOP_SECONDS = 1.0
 """How long a worker may take to stop by itself before its process is killed."""
-
-SINGLE_THREADED = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
-"""Parallelism is the workers': libraries that start a thread a processor in each of them would only fight."""
-
-KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-}
-"""glibc gives freed arrays back to the system at once (and Dask asks it to); the next array of that size then costs a
-page fault every 4 KiB. Keeping them cut the system time of the quick benchmark from 52 to 10 s, of 190 s in all."""
 
 
 @contextmanager
@@ -47,10 +37,11 @@ def open_local(spec: ClusterSpec) -> Iterator[Session]:
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="cryodask-", dir=scratch, ignore_cleanup_errors=True)
         )
-        cluster = stack.enter_context(_start(workers, memory_bytes, folder))
+        tls = None if is_loopback(spec.host) else make_certificates(Path(folder) / "tls")
+        cluster = stack.enter_context(_start(workers, memory_bytes, folder, spec.host, tls))
         stack.callback(_stop_workers, cluster)
         client = stack.enter_context(Client(cluster))
-        yield Session(client=client, workers=workers, dashboard_link=client.dashboard_link)
+        yield Session(client=client, workers=workers, dashboard_link=loopback_link(client), tls=tls)
 
 
 def dask_setup(worker: object) -> None:
@@ -67,15 +58,18 @@ def size_up(spec: ClusterSpec) -> tuple[int, int]:
     return workers, spec.memory_limit_bytes or available // workers
 
 
-def _start(workers: int, memory_bytes: int, folder: str) -> LocalCluster:
+def _start(workers: int, memory_bytes: int, folder: str, host: str, tls: TlsFiles | None) -> LocalCluster:
     try:
         # The scheduler takes its scratch folder from the configuration only.
-        with _worker_environment(SINGLE_THREADED | KEEP_FREED_MEMORY), dask.config.set({"temporary-directory": folder}):
+        limits = {f"distributed.worker.memory.{name}": value for name, value in MEMORY_LIMITS.items()}
+        with _worker_environment(WORKERS), dask.config.set({"temporary-directory": folder, **limits}):
             return LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                host="127.0.0.1",
+                host=host,
+                protocol="tcp://" if tls is None else "tls://",
+                security=None if tls is None else tls.security(),
                 dashboard_address="127.0.0.1:0",
                 memory_limit=memory_bytes,
                 local_directory=folder,
@@ -84,7 +78,7 @@ def _start(workers: int, memory_bytes: int, folder: str) -> LocalCluster:
             )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
-            f"could not start {workers} worker processes on 127.0.0.1 ({error}); "
+            f"could not start {workers} worker processes on {host} ({error}); "
             "use fewer --workers, or --cluster sync to work without any"
         ) from error
 

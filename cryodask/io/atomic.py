@@ -45,6 +45,15 @@ def replacing(path: Path) -> Iterator[Path]:
         raise DataError(f"cannot write {path}: {reason(error, path.parent)}") from error
 
 
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether this error, or the one that it was raised from, says that there is no space left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def reason(error: OSError, folder: Path) -> str:
     """Why writing into ``folder`` failed, and what to do about it."""
     if error.errno in _FULL:

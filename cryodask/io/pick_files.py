@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cryodask.errors import DataError
+from cryodask.io.pick_copick import read_copick
 from cryodask.io.pick_star import frame_needed, given_frame, read_star, write_star
 from cryodask.io.shrec import any_number, finite_number, read_locations, read_text
 from cryodask.model.particles import Particles
@@ -33,6 +34,7 @@ def read_picks(
                             present rlnTomoName, rlnAngleRot/Tilt/Psi, rlnOriginX/Y/ZAngst (subtracted), cryodaskClass
                             or rlnClassNumber, and a score (cryodaskScore, rlnLCCmax or rlnAutopickFigureOfMerit)
     ``.csv``                named columns class, x, y, z (voxels from 0; any order), optionally score and tomogram
+    ``.json``               copick: one object of one tomogram, in angstrom from the first voxel
     anything else           the benchmark's lines ``CLASS x y z [Z1 X Z2]``, best first
     ======================= ==========================================================================================
 
@@ -57,6 +59,8 @@ def read_picks(
         return read_star(source, shape=shape, voxel_size_angstrom=voxel_size_angstrom, class_names=class_names)
     if source.suffix.lower() == ".csv":
         return _read_csv(source, shape, voxel_size_angstrom)
+    if source.suffix.lower() == ".json":
+        return read_copick(source, shape=shape, voxel_size_angstrom=voxel_size_angstrom)
     return _read_locations(source, shape, voxel_size_angstrom)
 
 

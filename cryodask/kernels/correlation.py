@@ -47,6 +47,8 @@ class SearchVolume:
     """Transforms of the padded volume and of its square in double precision; None unless the mask is to change."""
     valid: Array | None
     minimum_deviation: float | None
+    mask_sum: float = math.nan
+    """N, the sum of the mask."""
 
 
 def search_volume(
@@ -131,7 +133,7 @@ def with_mask(plan: SearchVolume, mask: Array) -> SearchVolume:
     usable = sigma > floor
     inverse = 1 / (total * xp.where(usable, sigma, xp.ones_like(sigma)))
     weight = xp.where(usable, inverse, xp.full_like(inverse, math.nan))
-    return replace(plan, weight=xp.astype(weight, plan.weight.dtype))
+    return replace(plan, weight=xp.astype(weight, plan.weight.dtype), mask_sum=total)
 
 
 def local_deviation(volume: Array, mask: Array) -> Array:

@@ -92,6 +92,18 @@ def without_symmetry_mates(matrices: npt.ArrayLike, symmetry: str) -> Floats:
     return kept
 
 
+def misorientation_deg(first: npt.ArrayLike, second: npt.ArrayLike, symmetry: str = "C1") -> Floats:
+    """(n,) smallest angle between ``first`` (n, 3, 3) and any symmetry mate of ``second`` (n, 3, 3), in degrees.
+
+    R and R g show the same for every g of the structure's point group, so no error may be counted between them.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    traces = np.einsum("nij,nik,gkj->ng", a, b, symmetry_rotations(symmetry)).max(axis=1, initial=-1.0)
+    # From 3 - trace = 4 sin^2(angle / 2), because the arccosine of almost 1 has no digits left.
+    sine = np.sqrt(np.maximum(3 - traces, 0.0)) / 2
+    return np.asarray(np.rad2deg(2 * np.arcsin(np.minimum(sine, 1.0))), dtype=np.float64)
+
+
 def coverage(matrices: npt.ArrayLike, samples: int = 20_000, seed: int = 0) -> Coverage:
     """Measure the covering of ``matrices`` (n, 3, 3) at ``samples`` uniform random rotations.
 

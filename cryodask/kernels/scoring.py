@@ -75,6 +75,25 @@ class Counts:
         return Counts(**{item.name: _sum(getattr(self, item.name), getattr(other, item.name)) for item in fields(self)})
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """One tomogram as a mode judges it: the counts, and what became of each of m picks and n truth particles."""
+
+    counts: Counts
+    lies_on: Ints
+    """(m,) row of the evaluated truth particle that each pick lies on, -1 for none."""
+    found_by: Ints
+    """(n,) the pick that each evaluated truth particle is judged by, -1 for a missed one."""
+    distance_voxel: Floats
+    """(n,) distance of that pick to the particle's centre, NaN for a missed one."""
+    evaluated: Bools
+    """(n,) truth particles that are evaluated."""
+    counted: Bools
+    """(m,) picks that the precision counts."""
+    against: Bools
+    """(m,) picks that count as false positives."""
+
+
 def _sum(a: Any, b: Any) -> Any:  # noqa: ANN401  (an integer, or tuples of integers to any depth)
     return tuple(_sum(x, y) for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + b
 

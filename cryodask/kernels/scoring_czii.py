@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from cryodask.kernels.scoring import Counts, Floats, Ints
+import numpy as np
+
+from cryodask.kernels.scoring import Counts, Floats, Ints, Judged
 from cryodask.kernels.scoring_strict import score_strict
 
 BETA = 4.0
@@ -29,29 +31,45 @@ def score_czii(
     n_labels: int,
     excluded: Collection[int],
     picks_outside: int = 0,
-) -> Counts:
-    """Counts of one tomogram: those of mode ``strict``, class by class, added up.
+) -> Judged:
+    """Counts of one tomogram: those of mode ``strict``, class by class, added up; likewise for picks and particles.
 
     Parameters as for ``score_strict``, but ``radius_voxel`` (n,) is the particles' radius. Picks of a class that the
     truth does not know (label -1) are false positives. Picks of excluded classes are set aside.
     """
     total = Counts.zero(n_labels)
+    n, m = len(truth_label), len(pick_label)
+    lies_on, found_by = np.full(m, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    evaluated, counted, against = np.zeros(n, dtype=bool), np.zeros(m, dtype=bool), np.zeros(m, dtype=bool)
+    off_voxel = np.full(n, np.nan)
     # Background first: it has no truth, so that what is labelled so, or not known, finds nothing.
     for label in (-1, *range(n_labels)):
-        own, members = truth_label == label, pick_label == label
-        total = total.merge(
-            score_strict(
-                truth_voxel[own],
-                truth_label[own],
-                TOLERANCE_RADII * radius_voxel[own],
-                pick_voxel[members],
-                pick_label[members],
-                pick_score[members],
-                n_labels=n_labels,
-                excluded=excluded,
-            )
+        own, members = np.flatnonzero(truth_label == label), np.flatnonzero(pick_label == label)
+        judged = score_strict(
+            truth_voxel[own],
+            truth_label[own],
+            TOLERANCE_RADII * radius_voxel[own],
+            pick_voxel[members],
+            pick_label[members],
+            pick_score[members],
+            n_labels=n_labels,
+            excluded=excluded,
         )
-    return replace(total, n_tomograms=1, picks_outside=picks_outside)
+        total = total.merge(judged.counts)
+        hit = judged.lies_on >= 0
+        lies_on[members[hit]] = own[judged.lies_on[hit]]
+        found_by[lies_on[members[hit]]] = members[hit]
+        off_voxel[own] = judged.distance_voxel
+        evaluated[own], counted[members], against[members] = judged.evaluated, judged.counted, judged.against
+    return Judged(
+        counts=replace(total, n_tomograms=1, picks_outside=picks_outside),
+        lies_on=lies_on,
+        found_by=found_by,
+        distance_voxel=off_voxel,
+        evaluated=evaluated,
+        counted=counted,
+        against=against,
+    )
 
 
 def f_beta(found: int, false_positive: int, missed: int, beta: float = BETA) -> float | None:

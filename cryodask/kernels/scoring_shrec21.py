@@ -9,7 +9,16 @@ from collections.abc import Collection
 
 import numpy as np
 
-from cryodask.kernels.scoring import Counts, Floats, Ints, confusion_matrix, distances, fixed_point, foreign_id
+from cryodask.kernels.scoring import (
+    Counts,
+    Floats,
+    Ints,
+    Judged,
+    confusion_matrix,
+    distances,
+    fixed_point,
+    foreign_id,
+)
 
 
 def first_picks(pick_particle: Ints, n_particles: int) -> Ints:
@@ -33,8 +42,8 @@ def score_shrec21(
     excluded: Collection[int],
     excluded_but_in_recall: Collection[int] = (),
     picks_outside: int = 0,
-) -> Counts:
-    """Counts of one tomogram.
+) -> Judged:
+    """Counts of one tomogram, and what they say of each pick and particle.
 
     Parameters
     ----------
@@ -70,8 +79,9 @@ def score_shrec21(
     picked_label = np.where((picked_label < 0) | np.isin(picked_label, dropped), 0, picked_label)
     confusion = confusion_matrix(truth_label[evaluated], picked_label[evaluated], n_labels)
     diagonal = np.diag(confusion)
+    distance_voxel = distances(pick_voxel[first[found]].astype(np.float64), truth_voxel[found])
 
-    return Counts(
+    counts = Counts(
         n_tomograms=1,
         submitted=len(pick_particle),
         found=int(found.sum()),
@@ -83,9 +93,21 @@ def score_shrec21(
         picks_outside=picks_outside,
         recall_base=int((~np.isin(truth_label, dropped)).sum()),
         precision_base=len(pick_particle),
-        distance_sum=fixed_point(distances(pick_voxel[first[found]].astype(np.float64), truth_voxel[found])),
+        distance_sum=fixed_point(distance_voxel),
         confusion=tuple(tuple(int(value) for value in row) for row in confusion),
         class_found=tuple(int(value) for value in diagonal),
         class_false_positive=tuple(int(value) for value in confusion.sum(axis=0) - diagonal),
         class_missed=tuple(int(value) for value in confusion.sum(axis=1) - diagonal),
+    )
+    on_evaluated = (pick_particle > 0) & np.concatenate([[False], evaluated])[pick_particle]
+    off_voxel = np.full(n, np.nan)
+    off_voxel[found] = distance_voxel
+    return Judged(
+        counts=counts,
+        lies_on=np.where(on_evaluated, pick_particle - 1, -1),
+        found_by=np.where(evaluated, first, -1),
+        distance_voxel=off_voxel,
+        evaluated=evaluated,
+        counted=np.ones(len(pick_particle), dtype=bool),
+        against=pick_particle == 0,
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cryodask.kernels.scoring import Bools, Counts, Floats, Ints, confusion_matrix, distances, fixed_point
+from cryodask.kernels.scoring import Bools, Counts, Floats, Ints, Judged, confusion_matrix, distances, fixed_point
 
 _SLACK_VOXEL = 1e-6
 """A pick at exactly the tolerance counts as within it, whatever the conversion from angstrom rounds to."""
@@ -63,8 +63,8 @@ def score_strict(
     excluded: Collection[int],
     pick_on_excluded: Bools | None = None,
     picks_outside: int = 0,
-) -> Counts:
-    """Counts of one tomogram, by one-to-one matching, best score first.
+) -> Judged:
+    """Counts of one tomogram by one-to-one matching, best score first, and what became of each pick and particle.
 
     Localisation ignores the class. A class is matched once more within itself, so that its F1 knows all of its picks.
     Picks of an excluded class are set aside, and so are those that match no evaluated particle and lie on one that is
@@ -118,8 +118,9 @@ def score_strict(
         class_false[label] = ((own_taken < 0) & (hit | against)[members]).sum()
     class_missed = np.bincount(truth_label, minlength=n_labels) - class_found
 
+    distance_voxel = distances(pick_voxel[hit], truth_voxel[taken[hit]])
     found, false_positive = int(hit.sum()), int(against.sum())
-    return Counts(
+    counts = Counts(
         n_tomograms=1,
         submitted=n_submitted,
         found=found,
@@ -131,11 +132,28 @@ def score_strict(
         picks_outside=picks_outside,
         recall_base=len(truth_label),
         precision_base=found + false_positive,
-        distance_sum=fixed_point(distances(pick_voxel[hit], truth_voxel[taken[hit]])),
+        distance_sum=fixed_point(distance_voxel),
         confusion=tuple(tuple(int(value) for value in row) for row in confusion),
         class_found=tuple(int(value) for value in class_found),
         class_false_positive=tuple(int(value) for value in class_false),
         class_missed=tuple(int(value) for value in class_missed),
+    )
+    rows, columns = np.flatnonzero(of_interest), np.flatnonzero(evaluated)
+    lies_on, found_by = np.full(n_submitted, -1, dtype=np.int64), np.full(len(evaluated), -1, dtype=np.int64)
+    lies_on[rows[hit]] = columns[taken[hit]]
+    found_by[columns[taken[hit]]] = rows[hit]
+    off_voxel = np.full(len(evaluated), np.nan)
+    off_voxel[columns[taken[hit]]] = distance_voxel
+    wrong = np.zeros(n_submitted, dtype=bool)
+    wrong[rows[against]] = True
+    return Judged(
+        counts=counts,
+        lies_on=lies_on,
+        found_by=found_by,
+        distance_voxel=off_voxel,
+        evaluated=evaluated,
+        counted=wrong | (lies_on >= 0),
+        against=wrong,
     )
 
 

@@ -164,13 +164,15 @@ def prepared_templates(
     *,
     box_shape: tuple[int, int, int],
     zoom: float = 1.0,
+    order: int = 3,
 ) -> Iterator[Array]:
-    """``prepare_template`` for every rotation in turn, from the density's ``spline_coefficients``.
+    """``prepare_template`` for every rotation in turn, from the density's ``spline_coefficients`` (itself at order 1).
 
-    ``box_shape`` is the box in which the density is rotated and filtered; ``zoom`` as for ``rotate_volume``.
+    ``box_shape`` is the box in which the density is rotated and filtered; ``zoom`` and ``order`` as for
+    ``rotate_volume``.
     """
     for matrix in matrices:
-        rotated = rotate_volume(coefficients, matrix, output_shape=box_shape, zoom=zoom, prefilter=False)
+        rotated = rotate_volume(coefficients, matrix, output_shape=box_shape, zoom=zoom, order=order, prefilter=False)
         yield prepare_template(rotated, mask, filter_rfft)
 
 

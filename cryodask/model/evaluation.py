@@ -47,6 +47,8 @@ class Truth:
     radius_angstrom: Mapping[str, float] = field(default_factory=dict)
     """Mask radius of a class; where missing, the radius of the sphere with the particle's volume is taken."""
     molecular_weight_kda: Mapping[str, float] = field(default_factory=dict)
+    symmetry: Mapping[str, str] = field(default_factory=dict)
+    """Point group of a class about its own z axis (C4, D2 ...), under which orientations are the same; else C1."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.voxel_size_angstrom) and self.voxel_size_angstrom > 0):

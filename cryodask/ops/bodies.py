@@ -129,8 +129,13 @@ def spheres(bodies: Sequence[Body]) -> tuple[Floats, Floats]:
     return centres, np.array([body.radius_angstrom for body in bodies], dtype=np.float64)
 
 
+def joined(one: tuple[Floats, Floats], other: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Centres and radii of two sets of spheres together."""
+    return np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
+
+
 def draw_gold(
-    sample: SampleParameters, generator: np.random.Generator, obstacles: Sequence[Body] = ()
+    sample: SampleParameters, generator: np.random.Generator, obstacles: tuple[Floats, Floats] | None = None
 ) -> list[GoldBead]:
     """Beads placed without overlap, clear of the obstacles too; ``ConfigError`` if the number drawn does not fit."""
     low, high = sample.gold_count
@@ -147,7 +152,7 @@ def draw_gold(
         box_angstrom=(nz, ny, nx),
         clearance_angstrom=sample.clearance_angstrom,
         generator=generator,
-        obstacles=spheres(obstacles),
+        obstacles=obstacles,
     )
     return [
         GoldBead(centres[i], (float(a), float(b), float(c)), matrix_from_zxz_deg(turns[i]), waves[i], edge)

@@ -19,6 +19,7 @@ from cryodask.errors import ConfigError, DataError
 from cryodask.kernels.scoring import Counts
 from cryodask.model.evaluation import Truth
 from cryodask.model.particles import Particles
+from cryodask.ops.evaluation_details import Details, details_of
 from cryodask.ops.evaluation_modes import MODES, Scene, check_frame
 
 MERGE_FAN_IN = 8
@@ -34,14 +35,24 @@ class EvaluationCounts:
     """Classes that are not evaluated, in the order of the labels."""
     picks: Counts
     ceiling: Counts
+    details: Details
     unknown_classes: tuple[tuple[str, int], ...] = ()
     """(class, picks) of the classes that the truth does not have, by name."""
+    duplicates: int = 0
+    """Picks that repeat class and position of an earlier one of the same tomogram."""
 
     @classmethod
     def zero(cls, mode: str, labels: tuple[str, ...], excluded: tuple[str, ...]) -> EvaluationCounts:
         """Counts of no tomogram."""
         nothing = Counts.zero(len(labels))
-        return cls(mode=mode, labels=labels, excluded=excluded, picks=nothing, ceiling=nothing)
+        return cls(
+            mode=mode,
+            labels=labels,
+            excluded=excluded,
+            picks=nothing,
+            ceiling=nothing,
+            details=Details.zero(len(labels)),
+        )
 
     def merge(self, other: EvaluationCounts) -> EvaluationCounts:
         """Counts of both together: associative and commutative bit by bit. DataError if they do not belong together."""
@@ -60,6 +71,8 @@ class EvaluationCounts:
             excluded=self.excluded,
             picks=self.picks.merge(other.picks),
             ceiling=self.ceiling.merge(other.ceiling),
+            details=self.details.merge(other.details),
+            duplicates=self.duplicates + other.duplicates,
             unknown_classes=tuple(sorted(unknown.items())),
         )
 
@@ -96,14 +109,22 @@ def count_tomogram(
     check_frame(scene)
     itself = truth.particles.take(~np.isin(scene.label, left_out))
     unknown_classes = Counter(map(str, picks.class_id[truth.label_of(picks.class_id) < 0]))
+    judged = scorer(scene, picks, left_out)
     return EvaluationCounts(
         mode=mode,
         labels=truth.labels,
         excluded=tuple(truth.labels[label] for label in left_out),
-        picks=scorer(scene, picks, left_out),
-        ceiling=scorer(scene, itself, left_out),
+        picks=judged.counts,
+        ceiling=scorer(scene, itself, left_out).counts,
+        details=details_of(truth, scene.label, picks, judged),
+        duplicates=_duplicates(picks),
         unknown_classes=tuple(sorted(unknown_classes.items())),
     )
+
+
+def _duplicates(picks: Particles) -> int:
+    names = (str(name).casefold() for name in picks.class_id)
+    return len(picks) - len(set(zip(names, map(tuple, picks.position_angstrom.tolist()), strict=True)))
 
 
 def evaluate_counts(

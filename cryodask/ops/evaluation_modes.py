@@ -11,10 +11,10 @@ import numpy as np
 from cryodask.errors import DataError
 from cryodask.kernels.scoring import (
     Bools,
-    Counts,
     Extents,
     Floats,
     Ints,
+    Judged,
     dilated_ids,
     distances,
     extents,
@@ -59,10 +59,10 @@ class Scene:
         return cls(truth=truth, occupancy=occupancy, voxel=voxel, label=label, radius_voxel=radius, extents=measured)
 
 
-Scorer: TypeAlias = Callable[[Scene, Particles, Sequence[int]], Counts]
+Scorer: TypeAlias = Callable[[Scene, Particles, Sequence[int]], Judged]
 
 
-def _shrec21(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Counts:
+def _shrec21(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Judged:
     truth = scene.truth
     if scene.occupancy is None:
         raise DataError(f"truth of {truth.name!r} has no occupancy mask, which mode shrec21 needs; use mode strict")
@@ -83,7 +83,7 @@ def _shrec21(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Counts:
     )
 
 
-def _strict(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Counts:
+def _strict(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Judged:
     truth = scene.truth
     position = picks.voxels(truth.shape, truth.voxel_size_angstrom)
     voxel, outside = nearest_voxels(position, truth.shape)
@@ -105,7 +105,7 @@ def _strict(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Counts:
     )
 
 
-def _czii(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Counts:
+def _czii(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Judged:
     truth = scene.truth
     position = picks.voxels(truth.shape, truth.voxel_size_angstrom)
     _, outside = nearest_voxels(position, truth.shape)

@@ -12,7 +12,8 @@ from cryodask.kernels.crowding import Shape, place_shapes
 from cryodask.kernels.placement import place_spheres
 from cryodask.kernels.rotations import uniform_rotations
 from cryodask.model.particles import Particles, concatenate
-from cryodask.ops.bodies import Body, spheres
+from cryodask.ops.bodies import Body, joined, spheres
+from cryodask.ops.carbon import CarbonFilm
 from cryodask.ops.densities import DensitySource
 from cryodask.params.schema import SampleParameters
 
@@ -25,18 +26,20 @@ def draw_particles(
     generator: np.random.Generator,
     tomogram: str,
     bodies: Sequence[Body] = (),
+    film: CarbonFilm | None = None,
 ) -> Particles:
     """Classes drawn, placed without overlap, turned uniformly over SO(3); then the bodies, without angles."""
     classes = _draw_classes(densities, sample, generator)
     nz, ny, nx = (n * sample.voxel_size_angstrom for n in sample.box_voxels)
     others = spheres(bodies)
+    obstacles = others if film is None else joined(others, film.obstacles(sample))
     if sample.placement == "shapes":
         shapes = {
             name: Shape.of_mask(_solid(densities[name]), densities[name].voxel_size_angstrom, sample.clearance_angstrom)
             for name in sorted(set(classes))
         }
         centres, angles = place_shapes(
-            classes, shapes, box_angstrom=(nz, ny, nx), generator=generator, obstacles=others
+            classes, shapes, box_angstrom=(nz, ny, nx), generator=generator, obstacles=obstacles
         )
     else:
         centres = place_spheres(
@@ -44,7 +47,7 @@ def draw_particles(
             box_angstrom=(nz, ny, nx),
             clearance_angstrom=sample.clearance_angstrom,
             generator=generator,
-            obstacles=others,
+            obstacles=obstacles,
         )
         angles = uniform_rotations(len(classes), generator)
     proteins = Particles.create(classes, centres, tomogram=tomogram, zxz_deg=angles)

@@ -15,6 +15,7 @@ from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
 from cryodask.model.particles import Particles
 from cryodask.model.source import BlockSource
 from cryodask.ops.bodies import Body, body_classes, ice_absorption_v
+from cryodask.ops.carbon import CarbonFilm
 from cryodask.ops.densities import MASK_THRESHOLD_V, DensitySource
 from cryodask.params.schema import MicroscopeParameters, SampleParameters
 
@@ -60,10 +61,11 @@ def sample_slab(
     sample: SampleParameters,
     microscope: MicroscopeParameters,
     bodies: Sequence[Body] = (),
+    film: CarbonFilm | None = None,
 ) -> SampleSlab:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the grand model and of the truth masks.
 
-    ``bodies`` are what the last rows of ``particles`` stand for, in their order.
+    ``bodies`` are what the last rows of ``particles`` stand for, in their order. A film is no part of the truth.
     """
     nz, _, nx = sample.box_voxels
     shape = (nz, rows[1] - rows[0], nx)
@@ -96,6 +98,10 @@ def sample_slab(
         electrostatic[here] += potential
         absorption[here] += absorbing
         truth.claim(here, potential, labels[body.class_id], index + 1)
+    if film is not None:
+        potential, absorbing = film.potentials(rows, sample, microscope)
+        electrostatic += potential
+        absorption += absorbing
     return SampleSlab(
         electrostatic,
         absorption,

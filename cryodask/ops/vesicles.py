@@ -55,7 +55,9 @@ class Vesicle:
         )
 
 
-def draw_vesicles(sample: SampleParameters, generator: np.random.Generator) -> list[Vesicle]:
+def draw_vesicles(
+    sample: SampleParameters, generator: np.random.Generator, obstacles: tuple[Floats, Floats] | None = None
+) -> list[Vesicle]:
     """Vesicles whose centres lie anywhere in the box and whose bounding spheres do not overlap.
 
     Raises ConfigError if the number drawn does not fit.
@@ -71,7 +73,8 @@ def draw_vesicles(sample: SampleParameters, generator: np.random.Generator) -> l
         for _ in range(ATTEMPTS):
             centre = generator.uniform(-half, half)
             made = Vesicle(centre, (float(a), float(b), float(c)), matrix_from_zxz_deg(turn), blur)
-            if all(_apart(made, other, sample.clearance_angstrom) for other in placed):
+            clear = obstacles is None or _clear(made, obstacles, sample.clearance_angstrom)
+            if clear and all(_apart(made, other, sample.clearance_angstrom) for other in placed):
                 placed.append(made)
                 break
         else:
@@ -81,6 +84,12 @@ def draw_vesicles(sample: SampleParameters, generator: np.random.Generator) -> l
                 "enlarge sample.box_voxels"
             )
     return placed
+
+
+def _clear(vesicle: Vesicle, obstacles: tuple[Floats, Floats], clearance_angstrom: float) -> bool:
+    centres, radii = obstacles
+    gaps = np.linalg.norm(centres - vesicle.centre_angstrom, axis=1) - radii - vesicle.radius_angstrom
+    return bool((gaps >= clearance_angstrom).all())
 
 
 def _apart(a: Vesicle, b: Vesicle, clearance_angstrom: float) -> bool:

@@ -33,6 +33,10 @@ class SampleParameters:
     """Classes outside this range are left out, with a notice."""
     gold_count: CountRange = (0, 0)
     vesicle_count: CountRange = (0, 0)
+    carbon_film_nm: Range | None = None
+    """Thickness of a carbon film whose edge reaches into the field; None for a field without carbon."""
+    carbon_share: Range = (0.2, 0.2)
+    """Share of the field that the film covers, drawn once a model."""
     clearance_angstrom: float = 5.0
     """Least gap between the bounding spheres of two particles."""
     motion_blur_sigma_angstrom: float = 4.0
@@ -144,6 +148,8 @@ class ReconstructionParameters:
 class MatchingParameters:
     """Template matching and the picks that come of it."""
 
+    engine: Literal["auto", "low-rank", "fft"] = "auto"
+    """How scores are computed: exactly by one FFT a rotation, or by few correlations and exact scores of the peaks."""
     angular_step_deg: float = 15.0
     """Side of the cube of rotation space that one rotation stands for: 8 pi^2 / step^3 rotations."""
     low_pass_angstrom: float = 40.0
@@ -151,6 +157,12 @@ class MatchingParameters:
     whiten: bool = True
     """Divide tomogram and template by the tomogram's radial amplitude spectrum within the wedge."""
     rotations_per_task: int = 128
+    tolerance: float = 0.1
+    """Length that the low-rank basis may miss of a template of unit length, on average: bounds the error of a score."""
+    coarse_step_deg: float = 18.0
+    """As ``angular_step_deg``, for the coarse list that ranks the voxels of a low-rank search."""
+    keep: float = 0.02
+    """Share of the voxels, the best by the coarse list, that a low-rank search looks at finely."""
     max_picks: int = 1000
     """Candidates kept per template before the classes compete."""
     threshold_z: float = 8.0

@@ -20,6 +20,8 @@ from cryodask.model.progress import Progress
 from cryodask.ops.evaluation import evaluate_counts, picks_by_tomogram
 from cryodask.ops.evaluation_result import finalise
 from cryodask.workflows import layout
+from cryodask.workflows.comparison import PAPER, PAPER_NOTE, Row, paper_rows, row_of, stored_row
+from cryodask.workflows.defocus import defocus_of_store
 from cryodask.workflows.execution import execute
 from cryodask.workflows.picks_folder import stored_picks
 from cryodask.workflows.search_inputs import is_store
@@ -27,10 +29,11 @@ from cryodask.workflows.search_inputs import is_store
 
 def truths_of_store(store: Store) -> list[Truth]:
     """The truth of every simulated tomogram of a data set."""
-    return [_truth_of_model(store, name) for name in layout.models_with(store, "truth")]
+    return [truth_of_model(store, name) for name in layout.models_with(store, "truth")]
 
 
-def _truth_of_model(store: Store, name: str) -> Truth:
+def truth_of_model(store: Store, name: str) -> Truth:
+    """The truth of one simulated tomogram; NotInStoreError if the data set has none of it."""
     group = layout.truth_group(name)
     occupancy = store.source(group, "occupancy_mask")
     nz, ny, nx = occupancy.shape
@@ -43,7 +46,14 @@ def _truth_of_model(store: Store, name: str) -> Truth:
         class_ids=tuple(layout.required(store, group, "classes")),
         radius_angstrom=known_values(layout.required(store, group, "mask_radius_angstrom")),
         molecular_weight_kda=known_values(layout.required(store, group, "molecular_weight_kda")),
+        symmetry=_symmetries(store, layout.required(store, group, "classes")),
     )
+
+
+def _symmetries(store: Store, class_ids: Sequence[str]) -> dict[str, str]:
+    """Point groups of the structures that the data set holds."""
+    held = [name for name in class_ids if store.is_complete(layout.structure_group(name))]
+    return {name: str(store.info(layout.structure_group(name)).get("symmetry", "C1")) for name in held}
 
 
 def known_values(values: Mapping[str, float | None]) -> dict[str, float]:
@@ -96,7 +106,13 @@ def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[lis
 
 
 def evaluate(
-    truths: Sequence[Truth], picks: Particles, mode: str, *, client: Client | None, progress: Progress
+    truths: Sequence[Truth],
+    picks: Particles,
+    mode: str,
+    *,
+    client: Client | None,
+    progress: Progress,
+    class_weights: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The evaluation of ``picks`` against ``truths`` (see ``ops.evaluation_result.finalise`` for its keys)."""
     names = [truth.name for truth in truths]
@@ -106,4 +122,53 @@ def evaluate(
     task = evaluate_counts(list(zip(truths, parts, strict=True)), mode=mode)
     (counts,) = execute([task], client=client, progress=progress, stage=f"evaluate {mode}")
     weights = {name: value for truth in truths for name, value in truth.molecular_weight_kda.items()}
-    return finalise(counts, molecular_weight_kda=weights, notes=notes)
+    return finalise(counts, molecular_weight_kda=weights, class_weights=class_weights, notes=notes)
+
+
+def conditions_of(truth_paths: Sequence[Path]) -> dict[str, Mapping[str, float]]:
+    """Defocus of the tomograms of a single data set; nothing for other truths, which do not tell it."""
+    if len(truth_paths) != 1 or not is_store(truth_paths[0]):
+        return {}
+    store = Store(truth_paths[0])
+    return {"defocus_um": defocus_of_store(store, layout.models_with(store, "truth"))}
+
+
+def with_conditions(result: dict[str, Any], conditions: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+    """``result`` with what is known of each tomogram (``snr`` or ``defocus_um``, by its name) in ``tomograms``."""
+    rows = [dict(row) for row in result["tomograms"]]
+    for key, values in conditions.items():
+        if any(values.get(row["name"]) is not None for row in rows):
+            for row in rows:
+                row[key] = values.get(row["name"])
+    return {**result, "tomograms": rows}
+
+
+def compare(
+    others: Sequence[str],
+    truth_paths: Sequence[Path],
+    result: dict[str, Any],
+    *,
+    client: Client | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """``result`` with ``comparison``: one row for each of ``others``, and a note where rows are not of one kind.
+
+    ``others`` holds ``paper``, JSON files of evaluations or folders of ``benchmark``, and picks, which are evaluated
+    against the same truths.
+    """
+    rows: list[Row] = []
+    for other in others:
+        if other == PAPER:
+            rows += paper_rows()
+            continue
+        path = Path(other)
+        if not path.exists():
+            raise DataError(f"{path}: no such picks, evaluation or run to compare with; {PAPER!r} stands for the paper")
+        row = stored_row(path, result["mode"])
+        if row is None:
+            truths, picks = read_submissions([path] * max(1, len(truth_paths)), truth_paths)
+            own = evaluate(truths, picks, result["mode"], client=client, progress=progress)
+            row = row_of(path.stem, str(path), own)
+        rows.append(row)
+    notes = [PAPER_NOTE] if PAPER in others and rows else []
+    return {**result, "comparison": rows, "notes": [*result["notes"], *notes]}

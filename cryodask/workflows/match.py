@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,24 @@ from distributed import Client
 
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
+from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING
 from cryodask.kernels.rotations import coverage, rotation_set, without_symmetry_mates
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
 from cryodask.model.source import BlockSource
 from cryodask.ops import matching as ops
 from cryodask.ops import picking
+from cryodask.ops.engines import EngineChoice, choose_engine
+from cryodask.ops.low_rank import (
+    COARSE_TOLERANCE,
+    LARGEST_BASIS,
+    LowRankSettings,
+    make_banks,
+    rescored_peaks,
+    rotations_of,
+    search_low_rank,
+    tile_edge,
+)
 from cryodask.ops.templates import SearchFilter, fine_template, template_settings
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import MatchingParameters
@@ -29,6 +42,11 @@ from cryodask.workflows.execution import execute
 from cryodask.workflows.search_inputs import NamedTemplate, SearchInput
 
 Matrices = npt.NDArray[np.float64]
+
+LOW_RANK_BUDGET_BYTES = 2**30
+"""Of the coarse correlations that a low-rank tile holds."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +83,8 @@ def match(
         thresholds[tomogram.name] = statistics
     covering = coverage(matrices)
     record = {
-        "engine": "fft",
+        "engines": {name: {"engine": c.engine, "reason": c.reason} for name, c in search.engines.items()},
+        "tolerance": job.parameters.tolerance,
         "templates": [t.source.template_id for t in job.templates],
         "tomograms": [t.name for t in job.tomograms],
         "rotations": len(matrices),
@@ -86,9 +105,36 @@ class _Search:
 
     def __init__(self, maps: Store, job: MatchJob, matrices: Matrices, overwrite: bool) -> None:
         self.maps, self.job, self.overwrite = maps, job, overwrite
-        self.rotations = {
-            t.source.template_id: without_symmetry_mates(matrices, t.source.symmetry) for t in job.templates
-        }
+        parameters = job.parameters
+        self.low_rank = LowRankSettings(
+            angular_step_deg=parameters.angular_step_deg,
+            coarse_step_deg=max(parameters.coarse_step_deg, parameters.angular_step_deg),
+            tolerance=parameters.tolerance,
+            keep=parameters.keep,
+        )
+        self.rotations: dict[str, Matrices] = {}
+        self.engines: dict[str, EngineChoice] = {}
+        first = job.tomograms[0]
+        for template in job.templates:
+            name, source = template.source.template_id, template.source
+            kept = without_symmetry_mates(matrices, source.symmetry)
+            choice = choose_engine(
+                parameters.engine,
+                radius_voxels=source.radius_angstrom / first.voxel_size_angstrom,
+                shape=first.shape,
+                tilt_deg=first.tilt_deg,
+                rotations=len(kept),
+                settings=self.low_rank,
+            )
+            _log.info("%s: engine %s, %s", name, choice.engine, choice.reason)
+            self.engines[name] = choice
+            self.rotations[name] = kept
+
+    def rotations_in(self, tomogram: SearchInput, name: str) -> Matrices:
+        """What the rotation ids of a template's map count."""
+        if self.engines[name].engine == "fft":
+            return self.rotations[name]
+        return rotations_of(tomogram.tilt_deg, self.low_rank)
 
     def make_maps(self, tomogram: SearchInput, client: Client | None, progress: Progress) -> None:
         """Filtered tomogram, then the score and rotation map of every template."""
@@ -155,10 +201,10 @@ class _Search:
             "angular_step_deg": self.job.parameters.angular_step_deg,
             "tile_voxels": ops.TILE_VOXELS,
             "template_sampling": template_settings(),
-            "rotations_per_task": self.job.parameters.rotations_per_task,
+            **self._engine_record(template, tomogram),
         }
         shape = tomogram.shape
-        parts = ops.tiles(shape)
+        parts = ops.tiles(shape, record["tile_voxels"])
         chunks = tuple(min(n, 64) for n in shape)
         spec = GroupSpec(
             kind="scores",
@@ -176,8 +222,34 @@ class _Search:
             return []
         fine = delayed(fine_template, pure=False)(template.source, search)
         filtered = self.maps.source(layout.search_group(tomogram.name), "image")
+        if self.engines[template.source.template_id].engine == "low-rank":
+            banks = delayed(make_banks, pure=False)(fine, self.low_rank)
+            return [self._low_rank_task(group, block, parts[block], filtered, fine, banks) for block in pending]
         matrices = self.rotations[template.source.template_id]
         return [self._tile_task(group, block, parts[block], filtered, fine, matrices) for block in pending]
+
+    def _engine_record(self, template: NamedTemplate, tomogram: SearchInput) -> dict[str, Any]:
+        """What decides the maps besides template and tomogram, by engine."""
+        if self.engines[template.source.template_id].engine == "fft":
+            return {"rotations_per_task": self.job.parameters.rotations_per_task}
+        radius_voxels = template.source.radius_angstrom / tomogram.voxel_size_angstrom
+        return {
+            "engine": "low-rank",
+            "low_rank": asdict(self.low_rank),
+            "training": [TRAINING, HELD_OUT],
+            "coarse_tolerance": COARSE_TOLERANCE,
+            "largest_basis": LARGEST_BASIS,
+            "tile_voxels": tile_edge(radius_voxels, ops.TILE_VOXELS, LOW_RANK_BUDGET_BYTES),
+        }
+
+    def _low_rank_task(
+        self, group: str, block: int, tile: ops.Tile, filtered: BlockSource, fine: Delayed, banks: Delayed
+    ) -> Delayed:
+        prepared = delayed(ops.prepare_tile, pure=False)(filtered, tile, fine)
+        found = delayed(search_low_rank, pure=False)(prepared, banks)
+        core = delayed(ops.core_of, pure=False)(found, tile, filtered.shape, fine)
+        task: Delayed = delayed(_write_scores, pure=False)(self.maps, group, block, tile, core)
+        return task
 
     def _tile_task(
         self, group: str, block: int, tile: ops.Tile, filtered: BlockSource, fine: Delayed, matrices: Matrices
@@ -198,26 +270,15 @@ class _Search:
         self, tomogram: SearchInput, client: Client | None, progress: Progress
     ) -> tuple[Particles, dict[str, dict[str, float]]]:
         """Peaks of every template, decided between by z-score; and each map's median and deviation."""
-        parameters = self.job.parameters
-        tasks = []
-        for template in self.job.templates:
-            group = layout.scores_group(tomogram.name, template.source.template_id)
-            tasks.append(
-                delayed(ops.peaks_of, pure=False)(
-                    self.maps.source(group, "score"),
-                    self.maps.source(group, "rotation_id"),
-                    template.source.radius_angstrom / tomogram.voxel_size_angstrom,
-                    parameters.max_picks,
-                    parameters.threshold_z,
-                )
-            )
+        search = self._filtered(tomogram, client, progress)
+        tasks = [self._peaks_task(tomogram, search, template) for template in self.job.templates]
         peaks = execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} peaks")
         candidates = [
             picking.Candidates(
                 class_id=template.source.template_id,
                 radius_angstrom=template.source.radius_angstrom,
                 peaks=found,
-                matrices=self.rotations[template.source.template_id],
+                matrices=self.rotations_in(tomogram, template.source.template_id),
             )
             for template, found in zip(self.job.templates, peaks, strict=True)
         ]
@@ -232,6 +293,25 @@ class _Search:
             for t, p in zip(self.job.templates, peaks, strict=True)
         }
         return picks, statistics
+
+    def _peaks_task(self, tomogram: SearchInput, search: SearchFilter, template: NamedTemplate) -> Delayed:
+        name, parameters = template.source.template_id, self.job.parameters
+        group = layout.scores_group(tomogram.name, name)
+        maps = self.maps.source(group, "score"), self.maps.source(group, "rotation_id")
+        limits = (
+            template.source.radius_angstrom / tomogram.voxel_size_angstrom,
+            parameters.max_picks,
+            parameters.threshold_z,
+        )
+        task: Delayed
+        if self.engines[name].engine == "fft":
+            task = delayed(ops.peaks_of, pure=False)(*maps, *limits)
+            return task
+        filtered = self.maps.source(layout.search_group(tomogram.name), "image")
+        fine = delayed(fine_template, pure=False)(template.source, search)
+        matrices = self.rotations_in(tomogram, name)
+        task = delayed(rescored_peaks, pure=False)(*maps, filtered, fine, matrices, *limits)
+        return task
 
 
 def _write_filtered(

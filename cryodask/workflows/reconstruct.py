@@ -66,10 +66,14 @@ def reconstruct(
     client: Client | None,
     progress: Progress,
     overwrite: bool = False,
+    names: Sequence[str] | None = None,
 ) -> list[str]:
-    """Reconstruct every tilt series of ``data`` into ``output`` (which may be the same store). Returns model names."""
+    """Reconstruct tilt series of ``data`` into ``output`` (which may be the same store). Returns the models' names.
+
+    ``names`` are the models to take, None takes all that have a complete tilt series.
+    """
     data.check()
-    names = layout.models_with(data, "tilt_series")
+    names = layout.models_with(data, "tilt_series") if names is None else list(names)
     output.create()
     for name in names:
         series = series_of_store(data, name, job.image)

@@ -16,8 +16,20 @@ from cryodask.io.store import Store
 from cryodask.kernels.scoring_ratios import GROUPS, MEDIUM_KDA
 from cryodask.model.evaluation import BACKGROUND
 from cryodask.model.particles import Particles
+from cryodask.workflows.report_evaluation import evaluation_pictures
 from cryodask.workflows.report_figures import confusion_matrix
-from cryodask.workflows.report_tomograms import tomogram_sections
+from cryodask.workflows.report_images import images_of_store
+from cryodask.workflows.report_numbers import (
+    comparison_rows,
+    duration_text,
+    mass_text,
+    number_text,
+    pick_rows,
+    ratio_text,
+    tomogram_rows,
+)
+from cryodask.workflows.report_slices import TomogramImage, gallery
+from cryodask.workflows.report_tomograms import TomogramSection, tomogram_sections
 
 SHOWN_TOMOGRAMS = 4
 """Tomograms that get pictures; the numbers are always those of all."""
@@ -66,7 +78,11 @@ def write_report(
 
     Raises DataError if the file cannot be written, StoreError if the data set is damaged.
     """
-    page = render_report(data=data, picks=picks, evaluations=evaluations, run=run)
+    write_page(path, render_report(data=data, picks=picks, evaluations=evaluations, run=run))
+
+
+def write_page(path: Path, page: str) -> None:
+    """A page under its name, whole; DataError if it cannot be written."""
     with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
@@ -74,6 +90,29 @@ def write_report(
 def render_report(*, data: Store, picks: Particles, evaluations: Mapping[str, Values], run: Values) -> str:
     """The page as text; arguments as for ``write_report``."""
     sections, n_tomograms = tomogram_sections(data, picks, SHOWN_TOMOGRAMS)
+    wanted = {own["tomogram"] for e in evaluations.values() for kind in e.get("examples", {}).values() for own in kind}
+    return render_page(
+        title="cryodask benchmark" + (f": {run['preset']}" if run.get("preset") else ""),
+        sections=sections,
+        n_tomograms=n_tomograms,
+        images=images_of_store(data, sorted(wanted)),
+        n_picks=len(picks),
+        evaluations=evaluations,
+        run=run,
+    )
+
+
+def render_page(
+    *,
+    title: str,
+    sections: Sequence[TomogramSection],
+    n_tomograms: int,
+    images: Mapping[str, TomogramImage],
+    n_picks: int,
+    evaluations: Mapping[str, Values],
+    run: Values,
+) -> str:
+    """The page from its parts: ``sections`` of ``n_tomograms`` tomograms, ``images`` that galleries are cut from."""
     main = "strict" if "strict" in evaluations else next(iter(evaluations), None)
     structures = _structures(run)
     weights = {own: entry.get("molecular_weight_kda") for own, entry in structures.items()}
@@ -82,15 +121,21 @@ def render_report(*, data: Store, picks: Particles, evaluations: Mapping[str, Va
     template = environment.from_string(files(__package__).joinpath("report_template.html.j2").read_text("utf-8"))
     return template.render(
         version=__version__,
+        title=title,
         run=run,
         main_mode=main,
-        summary=_summary(evaluations.get(main or "", {}), len(picks), run),
+        summary=_summary(evaluations.get(main or "", {}), n_picks, run),
         localization_columns=LOCALIZATION_COLUMNS,
         localization=list(_localization_rows(evaluations)),
         modes=list(evaluations),
         classes=_class_rows(evaluations, structures),
         means=list(_mean_rows(evaluations)),
         confusion=_confusion(evaluations[main], weights) if main else None,
+        pictures=evaluation_pictures(evaluations[main], weights) if main and evaluations[main] else [],
+        comparison=comparison_rows(evaluations[main]) if main and evaluations[main] else [],
+        tomograms=tomogram_rows(evaluations[main]) if main and evaluations[main] else None,
+        picks=pick_rows(evaluations[main]) if main and evaluations[main] else [],
+        galleries=_galleries(evaluations.get(main or "", {}), images),
         notes=[(mode, note) for mode, evaluation in evaluations.items() for note in evaluation.get("notes") or ()],
         sections=sections,
         n_tomograms=n_tomograms,
@@ -98,36 +143,6 @@ def render_report(*, data: Store, picks: Particles, evaluations: Mapping[str, Va
         stages=_stages(run),
         tables=list(_tables(run)),
     )
-
-
-# -- numbers as text -----------------------------------------------------------------------------------------------
-
-
-def ratio_text(value: float | None) -> str:
-    """Three decimals; a dash for a ratio of nothing."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def number_text(value: float | None) -> str:
-    """Whole numbers as they are, others with three digits that count; a dash for nothing."""
-    if value is None:
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
-
-
-def mass_text(value_kda: float | None) -> str:
-    """One decimal; a dash where it is not known."""
-    return "–" if value_kda is None else f"{value_kda:.1f}"
-
-
-def duration_text(seconds: float | None) -> str:
-    """Such as ``4.2 s``, ``3 min 20 s`` or ``2 h 05 min``; a dash for nothing."""
-    if seconds is None:
-        return "–"
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 # -- what the page is made of --------------------------------------------------------------------------------------
@@ -227,6 +242,17 @@ def _confusion(evaluation: Values, weights: Mapping[str, float | None]) -> str |
     right, total = sum(table[i][i] for i in used), sum(sum(table[i]) for i in used)
     alt = f"Confusion matrix of {len(used)} classes: {right} of {total} true particles found with the right class"
     return confusion_matrix([[table[i][j] for j in order] for i in order], names, alt)
+
+
+def _galleries(evaluation: Values, images: Mapping[str, TomogramImage]) -> list[tuple[str, list[str]]]:
+    """Titles and crops of the foremost false positives and misses that have an image."""
+    examples = evaluation.get("examples") or {}
+    named = (
+        ("False positives with the best scores", "False positive", examples.get("false_positives") or ()),
+        ("Missed particles, heaviest first", "Missed particle", examples.get("misses") or ()),
+    )
+    found = [(title, gallery(word, own, images)) for title, word, own in named]
+    return [(title, items) for title, items in found if items]
 
 
 def _stages(run: Values) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import html
 import io
 import re
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -18,6 +19,14 @@ POINTS_PER_INCH = 72
 _DPI = 150
 _COLOURS = 64  # noise has no use for more grey levels, and their number decides the size of the page
 _STYLE: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 10, "svg.fonttype": "none", "axes.linewidth": 0.8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One figure: markup that is safe to put into a page, and the text below it."""
+
+    markup: str
+    caption: str
 
 
 def figure_style(salt: str) -> AbstractContextManager[None]:

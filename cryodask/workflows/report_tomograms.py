@@ -25,6 +25,8 @@ from cryodask.workflows import layout
 from cryodask.workflows import report_figures as figures
 from cryodask.workflows.evaluate import truths_of_store
 from cryodask.workflows.reconstruct import NOISE_FREE
+from cryodask.workflows.report_markup import Picture
+from cryodask.workflows.report_slices import TomogramImage, slice_viewer
 
 Image: TypeAlias = npt.NDArray[np.floating[Any]]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -36,14 +38,6 @@ SHOWN_DEPTH_ANGSTROM = 100.0
 _MAX_ZEROS = 20  # further zeros of the transfer function lie too close to tell apart in a small plot
 _TAPERED = 0.1  # part of an image that fades out at each edge before its spectrum is taken
 _WHOLE = slice(None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One figure: markup that is safe to put into a page, and the text below it."""
-
-    markup: str
-    caption: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +56,7 @@ def tomogram_sections(data: Store, picks: Particles, limit: int) -> tuple[list[T
     by_name = dict(zip(truths, picks_by_tomogram(picks, list(truths))[0], strict=True)) if truths else {}
     sections = []
     for name in names[:limit]:
-        judged = _Judged.of(truths[name], by_name[name]) if name in truths else None
+        judged = StrictJudgement.of(truths[name], by_name[name]) if name in truths else None
         pictures = (*_volume_pictures(data, name, judged), *_tilt_pictures(data, name))
         sections.append(TomogramSection(name=name, pictures=pictures))
     return sections, len(names)
@@ -76,7 +70,7 @@ def _models(paths: list[str], part: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Judged:
+class StrictJudgement:
     """Evaluated particles and picks of one tomogram as mode ``strict`` judges them; positions (n, 3) in nm."""
 
     truth_nm: Floats
@@ -89,7 +83,7 @@ class _Judged:
     against: Bools
 
     @classmethod
-    def of(cls, truth: Truth, picks: Particles) -> _Judged:
+    def of(cls, truth: Truth, picks: Particles) -> StrictJudgement:
         scene = Scene.of(truth)
         excluded = truth.label_of(MODES["strict"][1])
         keep, label = ~np.isin(scene.label, excluded), truth.label_of(picks.class_id)
@@ -114,6 +108,14 @@ class _Judged:
             taken=taken,
             against=(taken < 0) & ~_on_excluded(scene, voxel, excluded),
         )
+
+    @property
+    def depth_nm(self) -> tuple[float, float] | None:
+        """Lowest and highest z that a true particle reaches to; None without any."""
+        if not len(self.truth_nm):
+            return None
+        z = self.truth_nm[:, 0]
+        return float((z - self.radius_nm).min()), float((z + self.radius_nm).max())
 
     def near(self, z_nm: float) -> dict[str, figures.Marks]:
         """What to draw on the slice at ``z_nm``."""
@@ -146,7 +148,7 @@ def _on_excluded(scene: Scene, voxel: Floats, excluded: npt.NDArray[np.int64]) -
 # -- the volume ----------------------------------------------------------------------------------------------------
 
 
-def _volume_pictures(data: Store, name: str, judged: _Judged | None) -> Iterator[Picture]:
+def _volume_pictures(data: Store, name: str, judged: StrictJudgement | None) -> Iterator[Picture]:
     group = layout.tomogram_group(name)
     if not data.is_complete(group):
         return
@@ -175,6 +177,7 @@ def _volume_pictures(data: Store, name: str, judged: _Judged | None) -> Iterator
             "true particles that were found (+ is the pick), true particles that were missed, and false positives (×). "
             "A circle has the radius of its class.",
         )
+    yield slice_viewer(name, TomogramImage(source=image, voxel_size_angstrom=voxel), judged)
     noise_free = layout.tomogram_group(name, NOISE_FREE)
     if data.is_complete(noise_free):
         source = data.source(noise_free, "image")

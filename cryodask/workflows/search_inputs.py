@@ -85,12 +85,14 @@ def is_store(path: Path) -> bool:
 
 def tomograms_of_store(store: Store) -> list[SearchInput]:
     """All complete tomograms of a data set; DataError if there is none."""
-    inputs = []
-    for name in layout.models_with(store, "tomogram/scale0"):
-        group = layout.tomogram_group(name)
-        tomogram = Tomogram.parse(store.open(group))
-        inputs.append(_search_input(tomogram, name, store.source(group, "image"), store.token(group)))
-    return inputs
+    return [tomogram_of_store(store, name) for name in layout.models_with(store, "tomogram/scale0")]
+
+
+def tomogram_of_store(store: Store, model: str) -> SearchInput:
+    """The tomogram of one model; StoreError if it is not there or not complete."""
+    group = layout.tomogram_group(model)
+    tomogram = Tomogram.parse(store.open(group))
+    return _search_input(tomogram, model, store.source(group, "image"), store.token(group))
 
 
 def tomogram_in_memory(tomogram: Tomogram, name: str) -> SearchInput:

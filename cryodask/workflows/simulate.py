@@ -20,6 +20,7 @@ from cryodask.model.structure import Structure
 from cryodask.ops import bodies
 from cryodask.ops import sample as sample_ops
 from cryodask.ops.acquisition import TiltSettings, draw_tilts, tilts_and_order
+from cryodask.ops.carbon import CarbonFilm, draw_carbon
 from cryodask.ops.densities import DensitySource
 from cryodask.ops.placement import draw_particles, require_classes
 from cryodask.ops.projection import ImageCurves, TiltImages, simulate_tilt, simulated_images
@@ -34,7 +35,7 @@ from cryodask.workflows.image_curves import curves_record, load_curves
 from cryodask.workflows.target_noise import scale_noise
 from cryodask.workflows.truth_table import with_bounding_boxes
 
-_SAMPLE, _GOLD, _VESICLES, _TARGET = 0, 4, 5, 8
+_SAMPLE, _GOLD, _VESICLES, _TARGET, _CARBON = 0, 4, 5, 8, 9
 """First element of each random stream's spawn key (then model); ``ops.acquisition`` has those of the images."""
 
 
@@ -130,8 +131,12 @@ class _Model:
     def make_sample(self, client: Client | None, progress: Progress) -> None:
         """Grand model, masks and particle table."""
         sample = self.job.parameters.sample
-        vesicles = draw_vesicles(sample, self._generator(_VESICLES))
-        gold = bodies.draw_gold(sample, self._generator(_GOLD), vesicles)
+        film = draw_carbon(sample, self._generator(_CARBON), (self.job.seed, (_CARBON, self.index)))
+        blocked = None if film is None else film.obstacles(sample)
+        vesicles = draw_vesicles(sample, self._generator(_VESICLES), blocked)
+        others_so_far = bodies.spheres(vesicles)
+        blocked = others_so_far if blocked is None else bodies.joined(others_so_far, blocked)
+        gold = bodies.draw_gold(sample, self._generator(_GOLD), blocked)
         others: list[bodies.Body] = [*gold, *vesicles]
         particles = draw_particles(
             self.densities,
@@ -139,13 +144,14 @@ class _Model:
             self._generator(_SAMPLE),
             self.name,
             others,
+            film,
         )
         ny = self.job.parameters.sample.box_voxels[1]
         slabs = [(start, min(start + sample_ops.SLAB_VOXELS, ny)) for start in range(0, ny, sample_ops.SLAB_VOXELS)]
         grand, truth = layout.grand_model_group(self.name), layout.truth_group(self.name)
         pending = set(self.store.prepare(grand, self._grand_model_spec(len(slabs)), overwrite=self.overwrite))
         pending |= set(self.store.prepare(truth, self._truth_spec(len(slabs)), overwrite=self.overwrite))
-        tasks = [self._slab_task(block, slabs[block], particles, others) for block in sorted(pending)]
+        tasks = [self._slab_task(block, slabs[block], particles, others, film) for block in sorted(pending)]
         execute(tasks, client=client, progress=progress, stage=f"{self.name} sample")
         self.store.finish(grand)
         if not self.store.is_complete(truth):
@@ -160,10 +166,15 @@ class _Model:
             self.store.finish(truth)
 
     def _slab_task(
-        self, block: int, rows: tuple[int, int], particles: Particles, others: Sequence[bodies.Body]
+        self,
+        block: int,
+        rows: tuple[int, int],
+        particles: Particles,
+        others: Sequence[bodies.Body],
+        film: CarbonFilm | None,
     ) -> Delayed:
         slab = delayed(sample_ops.sample_slab, pure=False)(
-            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope, others
+            particles, self.densities, rows, self.job.parameters.sample, self.job.parameters.microscope, others, film
         )
         task: Delayed = delayed(_write_slab, pure=False)(self.store, self.name, block, rows[0], slab)
         return task

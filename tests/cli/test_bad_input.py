@@ -76,6 +76,7 @@ def bad(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nan.star": f"{STAR}1 2 nan syn-0060-c1\n",
         "columns.star": "data_particles\nloop_\n_rlnCoordinateX #1\n1\n",
         "columns.csv": "class,x,y\nsyn-0060-c1,1,2\n",
+        "czii.json": json.dumps({"mode": "czii", "localization": {}, "classification": {}}),
         "file": "in the way",
         "file.zarr": "in the way",
     }.items():
@@ -325,6 +326,41 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         2,
         ("data.zarr is given twice",),
     ),
+    "CSV into a file": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--csv", "{bad}/file", *SYNC),
+        3,
+        ("bad0/file", "in the way"),
+    ),
+    "CSV into no folder": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--csv", "{bad}/x/tables", *SYNC),
+        3,
+        ("x/tables", "make it first"),
+    ),
+    "class weight without value": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--mode", "czii", "--class-weight", "a", *SYNC),
+        2,
+        ("'a' is not CLASS=WEIGHT",),
+    ),
+    "class weight in another mode": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--class-weight", "a=2", *SYNC),
+        2,
+        ("--class-weight is for --mode czii",),
+    ),
+    "class weight of no class": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--mode", "czii", "--class-weight", "a=2", *SYNC),
+        2,
+        ("class a", "syn-0060-c1"),
+    ),
+    "compare with nothing": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--compare", "{bad}/x", *SYNC),
+        3,
+        ("bad0/x", "'paper' stands for"),
+    ),
+    "compare with another mode": (
+        ("evaluate", "{picks}", "--truth", "{data}", "--compare", "{bad}/czii.json", *SYNC),
+        3,
+        ("czii.json", "in mode czii, not in mode strict"),
+    ),
     # -- checks
     "check nothing": (("check", "{bad}/x.zarr"), 3, ("x.zarr", "no such file")),
     "check a folder": (("check", "{bad}/nothing"), 3, ("nothing", "not a data set")),
@@ -373,7 +409,7 @@ def test_empty_picks_find_nothing(call: Call, example: Example, tmp_path: Path) 
         called = call("evaluate", tmp_path / name, "--truth", example.data, *SYNC)
         assert called.exit_code == 0, called.err
         assert "RR 0  TP 0  FP 0  FN 2" in called.out
-        assert "no picks were submitted" in called.out
+        assert "note: no picks were submitted" in called.err
 
 
 def test_picks_of_an_unknown_class_are_counted_and_named(call: Call, example: Example, tmp_path: Path) -> None:
@@ -381,7 +417,7 @@ def test_picks_of_an_unknown_class_are_counted_and_named(call: Call, example: Ex
     called = call("evaluate", tmp_path / "picks.txt", "--truth", example.data, *SYNC)
     assert called.exit_code == 0
     assert "FP 1" in called.out
-    assert "'9xyz'" in called.out
+    assert "'9xyz'" in called.err
 
 
 def test_a_full_disk_leaves_the_old_numbers(call: Call, example: Example, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -154,6 +155,84 @@ def test_several_picks_go_together_or_in_pairs(call: Call, example: Example, tmp
     assert result["n_tomograms"] == 2
     assert (result["localization"]["TP"], result["localization"]["FN"]) == (1 + 2, 1)
     assert result["notes"] == []
+
+
+@pytest.mark.parametrize("mode", ["strict", "shrec21", "czii"])
+def test_csv_tables_hold_the_numbers_of_the_json(call: Call, example: Example, mode: str, tmp_path: Path) -> None:
+    file, folder = tmp_path / "e.json", tmp_path / "tables"
+    command = ("evaluate", example.picks, "--truth", example.data, "--mode", mode, "--compare", "paper", *SYNC)
+    done = call(*command, "--json", file, "--csv", folder)
+    assert done.exit_code == 0, done.err
+    result = json.loads(file.read_text())
+    tables = {path.stem: list(csv.reader(path.read_text().splitlines())) for path in folder.iterdir()}
+    assert {len({len(row) for row in table}) for table in tables.values()} == {1}  # no ragged table
+    header, picks, ceiling = tables["localization"]
+    for row, own in ((picks, result["localization"]), (ceiling, result["ceiling"]["localization"])):
+        for key, value in own.items():
+            assert row[header.index(key)] == ("" if value is None else str(value))
+    labels = result["classification"]["labels"]
+    assert tables["confusion"][0][1:] == labels
+    assert [list(map(int, row[1:])) for row in tables["confusion"][1:]] == result["classification"]["confusion"]
+    f1 = {row[0]: float(row[2]) for row in tables["classes"][1:]}
+    assert f1 == result["classification"]["f1"]
+    assert len(tables["comparison"]) == 1 + 8
+    assert len(tables["curve"]) == 1 + len(result["curve"]["score"])
+    assert [row[0] for row in tables["tomograms"][1:]] == ["model_000"]
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert call(*command, "--csv", folder).exit_code == 0
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("mode", ["strict", "shrec21", "czii"])
+def test_report_of_an_evaluation_shows_its_numbers_and_the_tomogram(
+    call: Call, example: Example, mode: str, tmp_path: Path
+) -> None:
+    json_file, report = tmp_path / "e.json", tmp_path / "report.html"
+    command = ("evaluate", example.picks, "--truth", example.data, "--mode", mode, "--compare", "paper", *SYNC)
+    done = call(*command, "--json", json_file, "--report", report)
+    assert done.exit_code == 0, done.err
+    result, page = json.loads(json_file.read_text()), report.read_text()
+    assert "://" not in page
+    assert f"F1 = {result['localization']['F1']:.3f}" in page
+    assert f"macro F1 = {result['classification']['macro_f1']:.3f}" in page
+    assert all(f">{name}</td>" in page for name in ("these picks", "DeepFinder", "TM-F"))
+    for title in ("Comparison", "Classes", "Figures", "Tomogram model_000", "How it was made"):
+        assert f"<h2>{title}</h2>" in page
+    assert page.count('class="viewer"') == 1
+    misses = page.partition("<h2>Missed particles, heaviest first</h2>")[2].partition("</section>")[0]
+    assert misses.count("<img") == len(result["examples"]["misses"]) == result["localization"]["FN"]
+    assert "Cumulative F1 over 2 classes: these picks" in page
+
+
+def test_report_of_picks_against_a_shrec_folder(call: Call, example: Example, tmp_path: Path) -> None:
+    folders, report = tmp_path / "folders", tmp_path / "report.html"
+    assert call("export", example.data, "-o", folders).exit_code == 0
+    (folder,) = folders.glob("model_*")
+    assert (folder / "reconstruction.mrc").is_file()
+    done = call("evaluate", example.picks, "--truth", folder, "--report", report, *SYNC)
+    assert done.exit_code == 0, done.err
+    page = report.read_text()
+    assert page.count('class="viewer"') == 1
+    assert "<h2>Missed particles, heaviest first</h2>" in page
+
+
+def test_compare_sets_picks_runs_and_the_paper_side_by_side(call: Call, example: Example, tmp_path: Path) -> None:
+    perfect, earlier, file = tmp_path / "perfect.star", tmp_path / "earlier.json", tmp_path / "e.json"
+    write_star(perfect, truth_of(example), shape=(16, 32, 32), voxel_size_angstrom=10.0)
+    command = ("evaluate", example.picks, "--truth", example.data, "--mode", "shrec21", *SYNC, "--json")
+    assert call(*command, earlier).exit_code == 0
+    done = call(*command, file, "--compare", perfect, "--compare", earlier, "--compare", "paper")
+    assert done.exit_code == 0, done.err
+    result, before = json.loads(file.read_text()), json.loads(earlier.read_text())
+    first, second, *paper = result["comparison"]
+    assert (first["name"], first["localization"]["TP"], first["macro_f1"]) == ("perfect", 2, 1)
+    assert (second["name"], second["localization"]) == ("earlier", before["localization"])
+    assert len(paper) == 8
+    assert {row["name"]: row["localization"]["FN"] for row in paper}["TM-F"] == 602
+    assert any("paper" in note for note in result["notes"])
+    lines = done.out.splitlines()
+    assert any(" ".join(line.split()) == "TM 4195 1073 583 492 716 2.620 0.683 0.256 0.372 0.474" for line in lines)
+    assert sum(line.startswith(("these picks", "perfect", "earlier")) for line in lines) == 3
 
 
 def test_benchmark_runs_through_and_does_nothing_twice(call: Call, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from dask.delayed import delayed
 
 from cryodask.cluster import ClusterSpec, Session, connect, existing, local, performance_report
+from cryodask.cluster.environment import SINGLE_THREADED
 from cryodask.errors import ClusterError, ConfigError
 
 MEMORY = 400 * 2**20
@@ -49,11 +50,28 @@ def test_work_is_done_in_two_other_processes(session: Session) -> None:
 
 
 def test_workers_are_single_threaded_and_limited(session: Session) -> None:
-    for name in local.SINGLE_THREADED:
+    for name in SINGLE_THREADED:
         assert set(client_of(session).run(os.getenv, name).values()) == {"1"}
     workers = client_of(session).scheduler_info()["workers"].values()
     assert [worker["nthreads"] for worker in workers] == [1, 1]
     assert [worker["memory_limit"] for worker in workers] == [MEMORY, MEMORY]
+
+
+def test_a_worker_that_keeps_freed_memory_is_not_paused(session: Session) -> None:
+    """It would look full for ever, and a batch stood still that way."""
+    settings = set(client_of(session).run(memory_settings).values())
+    assert settings == {(False, False, False, 0.95)}
+
+
+def memory_settings(dask_worker: Any) -> tuple[object, ...]:  # noqa: ANN401
+    manager = dask_worker.memory_manager
+    terminate = dask.config.get("distributed.worker.memory.terminate")
+    return (
+        manager.memory_target_fraction,
+        manager.memory_spill_fraction,
+        manager.memory_pause_fraction,
+        terminate,
+    )
 
 
 def test_the_dashboard_answers_on_loopback_only(session: Session) -> None:

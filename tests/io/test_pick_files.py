@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,6 +242,76 @@ def test_benchmark_lines(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read as text"):
         read_picks(path, shape=SHAPE, voxel_size_angstrom=VOXEL)
+
+
+COPICK: dict[str, Any] = {
+    "pickable_object_name": "ribosome",
+    "user_id": "someone",
+    "session_id": "1",
+    "run_name": "TS_1",
+    "voxel_spacing": 10.0,
+    "unit": "angstrom",
+    "points": [
+        {"location": {"x": 395.0, "y": 295.0, "z": 195.0}, "transformation_": np.eye(4).tolist(), "score": 0.5},
+        {"location": {"x": 405, "y": 295, "z": 195}, "transformation_": None, "instance_id": 0},
+    ],
+    "trust_orientation": True,
+}
+
+
+def test_copick_json(tmp_path: Path) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("ZXZ", [20, 30, 40], degrees=True).as_matrix()
+    point = {"location": {"x": 0, "y": 0, "z": 0}, "transformation_": turn.tolist(), "score": 2}
+    held = {**COPICK, "points": [*COPICK["points"], point]}
+    path = foreign(tmp_path, json.dumps(held), "p.json")
+    picks = read_picks(path, shape=SHAPE, voxel_size_angstrom=VOXEL)
+    assert list(picks.class_id) == ["ribosome"] * 3
+    assert set(picks.tomogram) == {"TS_1"}
+    np.testing.assert_allclose(picks.position_angstrom, [[0, 0, 0], [0, 0, 10], [-195, -295, -395]])
+    np.testing.assert_array_equal(picks.score, [0.5, np.nan, 2.0])
+    assert np.isnan(picks.zxz_deg[:2]).all()
+    np.testing.assert_allclose(picks.zxz_deg[2], [20, 30, 40])
+    path.write_text(json.dumps({**held, "trust_orientation": False}))
+    assert np.isnan(read_picks(path, shape=SHAPE, voxel_size_angstrom=VOXEL).zxz_deg).all()
+    path.write_text(json.dumps({**held, "points": []}))
+    assert len(read_picks(path, shape=SHAPE, voxel_size_angstrom=VOXEL)) == 0
+    with pytest.raises(DataError, match="does not say of which volume"):
+        read_picks(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": [{"location": {"x": 1, "y": 2}}]}, "point 1: no location with x, y and z"),
+        ({"points": [{"location": {"x": 1, "y": 2, "z": math.nan}}]}, "z of the location is nan"),
+        ({"points": [{"location": {"x": 1, "y": 2, "z": "3"}}]}, "z of the location is '3'"),
+        ({"points": [{**COPICK["points"][0], "score": "high"}]}, "score is 'high'"),
+        ({"points": [{**COPICK["points"][0], "transformation_": [[1, 2], [3]]}]}, "transformation_ is no 4 x 4"),
+        ({"points": [{**COPICK["points"][0], "transformation_": (2 * np.eye(4)).tolist()}]}, "transformation_"),
+        ({"points": 3}, "points is no list"),
+        ({"unit": "pixel"}, "locations in 'pixel'"),
+    ],
+)
+def test_damaged_copick_json(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = foreign(tmp_path, json.dumps({**COPICK, **change}), "p.json")
+    with pytest.raises(DataError, match=message):
+        read_picks(path, shape=SHAPE, voxel_size_angstrom=VOXEL)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no JSON file"),
+        ("{", "is no JSON file"),
+        ("[" * 100_000, "is no JSON file"),
+        ("[]", "lacks pickable_object_name and points"),
+        ('{"mode": "strict"}', "is no copick picks file"),
+    ],
+)
+def test_other_json_is_no_picks(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=rf"p\.json.*{message}"):
+        read_picks(foreign(tmp_path, text, "p.json"), shape=SHAPE, voxel_size_angstrom=VOXEL)
 
 
 @pytest.mark.parametrize("name", ["p.star", "p.csv", "p.txt"])

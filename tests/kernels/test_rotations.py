@@ -15,6 +15,7 @@ from cryodask.kernels.rotations import (
     covering_radius_deg,
     matrix_from_relion_zyz_deg,
     matrix_from_zxz_deg,
+    misorientation_deg,
     relion_zyz_deg_from_matrix,
     rotation_set,
     symmetry_rotations,
@@ -180,3 +181,20 @@ def test_no_symmetry_keeps_every_rotation_in_order() -> None:
 def test_unknown_point_group_is_named(symmetry: str) -> None:
     with pytest.raises(ConfigError, match="point group"):
         symmetry_rotations(symmetry)
+
+
+def test_misorientation_is_the_angle_between_and_knows_symmetry_mates() -> None:
+    base = matrix_from_zxz_deg(uniform_rotations(50, np.random.default_rng(3)))
+    turn = Rotation.from_rotvec(np.array([0.3, -0.2, 0.9]) / np.linalg.norm([0.3, -0.2, 0.9]) * np.deg2rad(37.0))
+    turned = base @ turn.as_matrix()
+    np.testing.assert_allclose(misorientation_deg(base, turned), 37.0, atol=1e-6)
+    np.testing.assert_allclose(misorientation_deg(base, base), 0.0, atol=1e-5)
+    quarter = base @ Rotation.from_euler("z", 92.0, degrees=True).as_matrix()
+    np.testing.assert_allclose(misorientation_deg(base, quarter, "C4"), 2.0, atol=1e-6)
+    np.testing.assert_allclose(misorientation_deg(base, quarter), 92.0, atol=1e-6)
+    other = matrix_from_zxz_deg(uniform_rotations(50, np.random.default_rng(4)))
+    expected = np.min([misorientation_deg(base, other @ mate) for mate in symmetry_rotations("D3")], axis=0)
+    np.testing.assert_allclose(misorientation_deg(base, other, "D3"), expected, atol=1e-6)
+    independent = np.rad2deg((Rotation.from_matrix(base).inv() * Rotation.from_matrix(other)).magnitude())
+    np.testing.assert_allclose(misorientation_deg(base, other), independent, atol=1e-5)
+    assert misorientation_deg(np.empty((0, 3, 3)), np.empty((0, 3, 3))).shape == (0,)

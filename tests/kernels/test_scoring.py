@@ -142,7 +142,7 @@ def check_shrec21(seed: int) -> None:
     pick_label = generator.choice([-1, 1, 2, 3, 4], m)
     dilated = scipy.ndimage.grey_dilation(mask, footprint=scipy.ndimage.generate_binary_structure(3, 1))
 
-    counts = score_shrec21(
+    judged = score_shrec21(
         truth_voxel,
         truth_label,
         pick_voxel,
@@ -152,11 +152,17 @@ def check_shrec21(seed: int) -> None:
         excluded=EXCLUDED,
         excluded_but_in_recall={4},
     )
+    counts = judged.counts
     expected, total, confusion = naive_shrec21(
         truth_voxel, truth_label, pick_voxel, pick_label, dilated.astype(np.int64)
     )
 
     assert {name: getattr(counts, name) for name in expected} == expected
+    assert int((judged.found_by >= 0).sum()) == counts.found
+    assert int(judged.against.sum()) == counts.false_positive
+    for pick, row in enumerate(judged.lies_on):
+        own = int(dilated[tuple(pick_voxel[pick])])
+        assert row == (own - 1 if own and truth_label[own - 1] not in EXCLUDED else -1)
     assert counts.distance_sum / 2**40 == pytest.approx(total, abs=1e-9)
     np.testing.assert_array_equal(counts.confusion, confusion)
     assert counts.submitted == counts.found + counts.false_positive + counts.extra_picks + counts.ignored_picks
@@ -197,7 +203,7 @@ def check_strict(seed: int) -> None:
     tolerance = generator.uniform(1.5, 4, n)
     score = np.where(generator.random(m) < 0.2, np.nan, np.round(generator.random(m), 1))
     on_excluded = generator.random(m) < 0.1
-    counts = score_strict(
+    judged = score_strict(
         truth,
         truth_label,
         tolerance,
@@ -208,6 +214,7 @@ def check_strict(seed: int) -> None:
         excluded={4},
         pick_on_excluded=on_excluded,
     )
+    counts = judged.counts
 
     of_interest = np.flatnonzero(pick_label != 4)
     real = np.flatnonzero(truth_label != 4)
@@ -217,6 +224,10 @@ def check_strict(seed: int) -> None:
     assert (counts.found, counts.missed) == (len(pairs), len(real) - len(pairs))
     assert counts.false_positive == len(against)
     assert counts.submitted == m == counts.found + counts.false_positive + counts.ignored_picks
+    assert {(p, t) for p, t in enumerate(judged.lies_on) if t >= 0} == {(of_interest[p], real[t]) for p, t in pairs}
+    assert {(p, t) for t, p in enumerate(judged.found_by) if p >= 0} == {(of_interest[p], real[t]) for p, t in pairs}
+    assert set(np.flatnonzero(judged.against)) == against
+    assert set(np.flatnonzero(judged.counted)) == against | hit
     assert (counts.recall_base, counts.precision_base) == (len(real), len(pairs) + len(against))
     total = sum(np.linalg.norm(truth[real[t]] - pick[of_interest[p]]) for p, t in pairs)
     assert counts.distance_sum / 2**40 == pytest.approx(total, abs=1e-9)
@@ -248,7 +259,7 @@ def strict(
         np.array(score, dtype=float),
         n_labels=2,
         excluded=(),
-    )
+    ).counts
 
 
 def test_strict_takes_each_particle_once_and_counts_the_rest_as_false() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryodask.kernels.scoring import Counts
+from cryodask.kernels.scoring import Counts, Judged
 from cryodask.kernels.scoring_czii import class_scores, f_beta, score_czii
 
 N_LABELS = 4
@@ -64,8 +64,17 @@ def test_counts_equal_a_naive_matching(
 ) -> None:
     # Ties in distance leave the choice open: move every particle by its own small amount.
     truth = [([c + 1e-3 * (i + 1) * (a + 1.7) for a, c in enumerate(t[0])], t[1], t[2]) for i, t in enumerate(truth)]
-    counts = score(truth, picks)
+    judged = judge(truth, picks)
+    counts = judged.counts
     expected = naive(truth, picks)
+    assert int(judged.against.sum()) == counts.false_positive
+    for pick, row in enumerate(judged.lies_on):
+        if row >= 0:
+            assert truth[row][1] == picks[pick][1]
+            assert judged.found_by[row] == pick
+    assert int((judged.found_by >= 0).sum()) == int((judged.lies_on >= 0).sum()) == counts.found
+    assert int(judged.counted.sum()) == counts.precision_base
+    assert int(judged.evaluated.sum()) == counts.recall_base
     for label, (found, wrong, missed) in expected.items():
         own = (counts.class_found[label], counts.class_false_positive[label], counts.class_missed[label])
         assert own == (found, wrong, missed)
@@ -78,6 +87,10 @@ def test_counts_equal_a_naive_matching(
 
 
 def score(truth: list[tuple[list[float], int, float]], picks: list[tuple[list[float], int]]) -> Counts:
+    return judge(truth, picks).counts
+
+
+def judge(truth: list[tuple[list[float], int, float]], picks: list[tuple[list[float], int]]) -> Judged:
     return score_czii(
         np.array([t[0] for t in truth], float).reshape(-1, 3),
         np.array([t[1] for t in truth], int),

@@ -158,12 +158,47 @@ def test_the_result_has_the_agreed_keys_and_goes_to_json(mode: str) -> None:
     truth = make_truth()
     result = json.loads(json.dumps(evaluate(truth, make_picks(truth), mode), allow_nan=False))
     own = ["f_beta"] * (mode == "czii")
-    assert list(result) == ["mode", "n_tomograms", "localization", "classification", "ceiling", *own, "notes"]
+    first = ["mode", "n_tomograms", "localization", "classification", "ceiling", *own, "picks"]
+    figures = ["distances", "orientation", "curve", "weight_correlation", "intervals", "tomograms", "examples", "notes"]
+    assert list(result) == first + figures
     keys = ["RR", "TP", "FP", "FN", "MH", "AD", "recall", "precision", "miss_rate", "F1"]
     assert list(result["localization"]) == list(result["ceiling"]["localization"]) == keys
     assert list(result["classification"]) == ["f1", "macro_f1", "confusion", "labels", "groups"]
     assert any("'other'" in note for note in result["notes"])
     assert (result["mode"], result["n_tomograms"]) == (mode, 1)
+
+
+@pytest.mark.parametrize("mode", ["shrec21", "strict", "czii"])
+def test_what_became_of_the_lines_is_counted(mode: str) -> None:
+    truth = make_truth()
+    first = truth.particles.take(truth.particles.class_id == "1BXN").take(np.array([0]))
+    outside = Particles.create(["1bxn", "other", "OTHER"], centred([[-9, 0, 0], [0, 0, 0], [0, 0, 0]]))
+    picks = concatenate([first, first, outside])
+    result = evaluate(truth, picks, mode)
+    assert result["picks"] == {
+        "submitted": 5,
+        "clipped": 1,
+        "duplicate": 2,  # the second of the first, and of the unknown class in other letters
+        "further": 1,
+        "unknown_class": {"other": 1, "OTHER": 1},
+        "not_evaluated": 0,
+    }
+    assert "2 picks repeat class and position of an earlier one" in result["notes"]
+
+
+def test_weights_of_classes_enter_the_score_of_czii() -> None:
+    truth = make_truth()
+    own = truth.particles.take(truth.particles.class_id != "1S3X")
+    counts = count_tomogram(truth, own, mode="czii")
+    plain = finalise(counts)["f_beta"]
+    assert plain["score"] == pytest.approx(3 / 4)
+    assert plain["weights"] == {"4V94": 1.0, "1BXN": 1.0, "1S3X": 1.0, "5MRC": 1.0}
+    weighted = finalise(counts, class_weights={"1s3x": 2, "5MRC": 0})["f_beta"]
+    assert weighted["score"] == pytest.approx(2 / 4)
+    with pytest.raises(ConfigError, match="vesicle, which is not evaluated"):
+        finalise(counts, class_weights={"vesicle": 1})
+    with pytest.raises(ConfigError, match=r"weight -1.* of class 5MRC"):
+        finalise(counts, class_weights={"5MRC": -1.0})
 
 
 def test_class_names_are_compared_without_case() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cryodask.errors import ConfigError
 from cryodask.kernels.vesicle import CORE_V_A, HEAD_V_A
-from cryodask.ops.bodies import FIDUCIAL, VESICLE, Body, body_classes, draw_gold
+from cryodask.ops.bodies import FIDUCIAL, VESICLE, Body, body_classes, draw_gold, spheres
 from cryodask.ops.densities import particle_density
 from cryodask.ops.placement import draw_particles
 from cryodask.ops.sample import sample_slab
@@ -25,7 +25,7 @@ BOX = SampleParameters(
 
 def test_bodies_keep_apart_and_stand_in_the_truth() -> None:
     vesicles = draw_vesicles(BOX, np.random.default_rng(4))
-    gold = draw_gold(BOX, np.random.default_rng(1), vesicles)
+    gold = draw_gold(BOX, np.random.default_rng(1), spheres(vesicles))
     densities = {"balls": source_of(particle_density(Balls(), BOX))}
     radii = {"balls": densities["balls"].radius_angstrom}
     others: list[Body] = [*gold, *vesicles]

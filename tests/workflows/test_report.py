@@ -19,7 +19,9 @@ from cryodask.model.particles import Particles
 from cryodask.ops.evaluation import count_tomogram
 from cryodask.ops.evaluation_result import finalise
 from cryodask.workflows import report, report_figures
-from cryodask.workflows.report import duration_text, mass_text, number_text, ratio_text, render_report, write_report
+from cryodask.workflows.report import render_report, write_report
+from cryodask.workflows.report_numbers import duration_text, mass_text, number_text, ratio_text
+from cryodask.workflows.report_slices import MOST_SLICES
 from cryodask.workflows.report_tomograms import expected_zeros, power_per_pixel, tomogram_sections
 
 SHAPE = (16, 32, 32)
@@ -31,7 +33,7 @@ OPTICS = {"voltage_kv": 300.0, "defocus_um": 3.0, "spherical_aberration_mm": 2.7
 CENTRES = np.array([[0, -8, -8], [1, -8, 8], [-2, 8, -8], [0, 8, 8], [2, 0, 0]], dtype=np.float64)
 CLASSES = ["alpha", "alpha", "zeta", "zeta", "alpha"]
 
-_VOID = {"meta", "img", "br", "link", "path", "use"}
+_VOID = {"meta", "img", "br", "link", "path", "use", "input"}
 
 
 class Page(HTMLParser):
@@ -199,10 +201,15 @@ def test_every_picture_says_what_it_shows(page: str) -> None:
     parsed = Page(page)
     images = [attrs for tag, attrs in parsed.elements if tag == "img"]
     drawings = [attrs for tag, attrs in parsed.elements if tag == "svg"]
-    assert len(images) == 5  # slices, marked slice, noise-free slice, two tilt images
-    assert len(drawings) == 2  # confusion, spectrum
+    deep = np.ptp(CENTRES[:, 0]) + 2 * RADIUS_VOXELS + 1  # what the particles reach over, rounded to whole slices
+    leafed, crops = min(round(deep), MOST_SLICES), 1 + 2  # one false positive, two misses
+    assert len(images) == 5 + leafed + crops  # slices, marked slice, noise-free slice, two tilt images
+    own = [attrs for attrs in drawings if "aria-hidden" not in attrs]
+    assert len(drawings) - len(own) == leafed + 3  # circles on slices, and three in their legend
+    # confusion, spectrum; cumulative F1, F1 by weight, precision and recall, distances, intervals
+    assert len(own) == 2 + 5
     assert all(attrs["alt"] for attrs in images)
-    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in own)
 
 
 def test_ids_are_unique(page: str) -> None:
@@ -232,7 +239,7 @@ def test_page_has_the_numbers_of_the_evaluation(page: str, evaluations: dict[str
 def test_classes_and_confusion_are_ordered_by_molecular_weight(page: str) -> None:
     table = page[page.index("<h2>Classes") : page.index("<h2>Confusion")]
     assert table.index("zeta") < table.index("alpha")
-    figure = page[page.index("<h2>Confusion") : page.index("<h2>Tomogram")]
+    figure = page[page.index("<h2>Confusion") : page.index("<h2>Figures")]
     names = re.findall(r">(zeta|alpha|not found|nothing there)</text>", figure)
     assert names == ["zeta", "alpha", "not found", "zeta", "alpha", "nothing there"]
 
@@ -282,7 +289,7 @@ def test_what_a_tomogram_lacks_is_left_out(tmp_path: Path) -> None:
     sections, n_tomograms = tomogram_sections(store, some_picks("model_000"), limit=4)
     assert n_tomograms == 2
     assert [section.name for section in sections] == ["model_000", "model_001"]
-    assert [len(section.pictures) for section in sections] == [1, 2]
+    assert [len(section.pictures) for section in sections] == [2, 2]
     spectrum, image = sections[1].pictures
     assert "expected CTF zeros (1/nm): unknown" in spectrum.markup
     assert "Recorded image at a tilt of 2.0°" in image.caption

@@ -6,6 +6,7 @@ those parts of the template that are zero and of the result that nobody reads, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numba
@@ -36,9 +37,21 @@ def update_best(
     ``transform`` is ``rfftn`` of the padded volume, ``reversed_template`` the template with all axes reversed, ``work``
     scratch space of shape ``(best.shape[0], transform.shape[1], transform.shape[2])`` and the dtype of ``transform``.
     """
+    for part, correlation, first_x in _correlated(transform, padded_shape, reversed_template, best.shape, work):
+        running_maximum(correlation, first_x, weight[part], np.int32(rotation_id), best[part], best_id[part])
+
+
+def _correlated(
+    transform: Complex,
+    padded_shape: tuple[int, int, int],
+    reversed_template: Real,
+    shape: tuple[int, ...],
+    work: Complex,
+) -> Iterator[tuple[slice, Real, int]]:
+    """Some planes of the correlation at a time, and the column that the volume begins at."""
     size_z, size_y, size_x = padded_shape
     first_z, first_y, first_x = (n // 2 for n in reversed_template.shape)
-    count_z, count_y, _ = best.shape
+    count_z, count_y, _ = shape
     lines = scipy.fft.rfft(reversed_template, n=size_x, axis=2, workers=1)
     planes = scipy.fft.fft(lines, n=size_y, axis=1, overwrite_x=True, workers=1)
     step = max(1, _BLOCK_SIZE // (size_z * transform.shape[2]))
@@ -51,8 +64,7 @@ def update_best(
     for z in range(0, count_z, step):
         block = scipy.fft.ifft(work[z : z + step], axis=1, overwrite_x=True, workers=1)
         correlation = scipy.fft.irfft(block[:, first_y : first_y + count_y], n=size_x, axis=2, workers=1)
-        part = slice(z, z + step)
-        running_maximum(correlation, first_x, weight[part], np.int32(rotation_id), best[part], best_id[part])
+        yield slice(z, z + step), correlation, first_x
 
 
 @numba.njit(cache=True, nogil=True)
@@ -74,3 +86,11 @@ def running_maximum(
                 better = (score > old) | ((score == old) & (rotation_id < old_id))
                 row[x] = score if better else old
                 row_id[x] = rotation_id if better else old_id
+
+
+def correlate_into(
+    transform: Complex, padded_shape: tuple[int, int, int], reversed_template: Real, out: Real, work: Complex
+) -> None:
+    """Write the correlation of one template with the padded volume into ``out`` (z, y, x); arguments as above."""
+    for part, correlation, first_x in _correlated(transform, padded_shape, reversed_template, out.shape, work):
+        out[part] = correlation[..., first_x : first_x + out.shape[2]]

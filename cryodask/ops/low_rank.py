@@ -1,0 +1,215 @@
+"""The low-rank search of one template: its basis and banks, made once, and exact scores of what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+from threadpoolctl import threadpool_limits
+
+from cryodask.errors import DataError
+from cryodask.kernels.correlation import SearchVolume
+from cryodask.kernels.flips import Flips, flipped, flips_of, representatives
+from cryodask.kernels.low_rank_basis import LowRankBasis, TemplateSampler, build_basis
+from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
+from cryodask.kernels.peaks import extract_peaks, joint_exclusion, robust_z
+from cryodask.kernels.rescoring import NEIGHBOURS, exact_scores
+from cryodask.kernels.templates import wedge_mask
+from cryodask.model.source import BlockSource
+from cryodask.ops.matching import Ids, Peaks, Tile, Volume
+from cryodask.ops.templates import FineTemplate
+
+Matrices = npt.NDArray[np.float64]
+
+COARSE_TOLERANCE = 0.3
+"""Of the basis that ranks the voxels."""
+
+LARGEST_BASIS = 800
+"""Images of a fine basis, unless the coarse one needs more: beyond, the plain search costs no more."""
+
+RESCORED_TURNS = 7
+"""Rotations of the fine list tried at each peak: the one found and its nearest."""
+
+_SMALL = 21
+"""Edge of a box in which the symmetry of a wedge shows."""
+
+_CANDIDATES_PER_PICK = 2
+_LOOSE_Z = 1.0
+"""How much lower an approximate z-score may be than the least exact one, to be looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankSettings:
+    """What decides a low-rank search besides template and tomogram."""
+
+    angular_step_deg: float
+    coarse_step_deg: float
+    tolerance: float
+    keep: float
+
+
+def sampler_of(template: FineTemplate) -> TemplateSampler:
+    """The template as kernels take it."""
+    return TemplateSampler(
+        density=template.density, zoom=template.zoom, mask=template.mask, transfer=template.wedge, box=template.box
+    )
+
+
+def _one_thread() -> threadpool_limits:
+    """Products of matrices by one thread: several divide the sums in another way, which would change the last bits."""
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def make_banks(template: FineTemplate, settings: LowRankSettings) -> CoarseToFine:
+    """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram."""
+    sampler = sampler_of(template)
+    with _one_thread():
+        whole = build_basis(sampler, settings.tolerance)
+        coarse = whole.first(whole.components(COARSE_TOLERANCE))
+        count = len(whole.strength_rank)
+        fine = whole.first(min(count, max(LARGEST_BASIS, len(coarse.strength_rank))))
+        steps = settings.coarse_step_deg, settings.angular_step_deg
+        few, many = (representatives(step, fine.flips) for step in steps)
+        return CoarseToFine(
+            coarse=_bank(coarse, sampler, few, first_id=len(many) * len(fine.flips.signs_zyx)),
+            fine=_bank(fine, sampler, many, first_id=0),
+            keep=settings.keep,
+        )
+
+
+def _bank(basis: LowRankBasis, sampler: TemplateSampler, matrices: Matrices, first_id: int) -> Bank:
+    return Bank(basis=basis, coefficients=basis.coefficients(sampler, matrices), first_id=first_id)
+
+
+def flips_of_tilts(tilt_deg: Sequence[float] | None) -> Flips:
+    """The turns that a search with this missing wedge does not notice."""
+    box = (_SMALL,) * 3
+    return flips_of(None if tilt_deg is None else wedge_mask(box, tilt_deg, np.zeros(1, np.float32)), box)
+
+
+def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings) -> Matrices:
+    """(n, 3, 3) what the ids of a search count: the fine list, then the coarse one."""
+    flips = flips_of_tilts(tilt_deg)
+    steps = (settings.angular_step_deg, settings.coarse_step_deg)
+    return np.concatenate([flipped(representatives(step, flips), flips) for step in steps])
+
+
+def search_low_rank(prepared: SearchVolume, banks: CoarseToFine) -> tuple[Volume, Ids]:
+    """Best score and rotation on a tile with its halo, as ``ops.matching.search_batch`` gives them, approximate."""
+    with _one_thread():
+        return low_rank_scores(prepared, banks)
+
+
+def tile_edge(radius_voxels: float, largest: int, budget_bytes: int) -> int:
+    """Largest edge of a tile whose coarse correlations, halo not counted, stay below a budget."""
+    voxels = budget_bytes / (4 * coarse_components_estimate(radius_voxels))
+    return int(min(largest, max(32, np.cbrt(voxels))))
+
+
+def coarse_components_estimate(radius_voxels: float) -> float:
+    """Upper guess of a coarse basis's size: measured 8 to 892 images for mask radii of 4 to 17.5 voxels."""
+    return max(16.0, 0.17 * radius_voxels**3)
+
+
+def fine_components_estimate(radius_voxels: float) -> float:
+    """Guess of a fine basis's size at a tolerance of 0.1: measured 23 to 2543 for mask radii of 4 to 17.5 voxels."""
+    wanted = max(24.0, 0.36 * radius_voxels**3)
+    return min(wanted, max(LARGEST_BASIS, coarse_components_estimate(radius_voxels)))
+
+
+def rescored_peaks(
+    score: BlockSource,
+    rotation: BlockSource,
+    filtered: BlockSource,
+    template: FineTemplate,
+    matrices: Matrices,
+    exclusion_voxels: float,
+    max_picks: int,
+    least_z: float,
+) -> Peaks:
+    """Peaks of one template's approximate score map, each with the exact score of its pose.
+
+    Candidates are local maxima; each is scored exactly at its voxel and the 26 around it, in the rotation found and the
+    nearest ones of the list, before any excludes another.
+    """
+    everything = (slice(None),) * 3
+    scores, rotations = score.read(everything), rotation.read(everything)
+    median, sigma = robust_z(scores)
+    if not sigma > 0:
+        raise DataError("the score map is constant: there is nothing to pick")
+    index, _ = extract_peaks(
+        scores,
+        exclusion_radius_voxels=2.0,
+        max_peaks=_CANDIDATES_PER_PICK * max_picks,
+        threshold=median + (least_z - _LOOSE_Z) * sigma,
+    )
+    with _one_thread():
+        at, values, ids = _rescored(index, scores, rotations, filtered, template, matrices)
+    z = (values - median) / sigma
+    kept = joint_exclusion(at, np.full(len(at), exclusion_voxels / 2), z, overlap=1.0)
+    kept = kept[z[kept] >= least_z][:max_picks]
+    return Peaks(at[kept], values[kept], z[kept], ids[kept], median, sigma)
+
+
+def _rescored(
+    index: npt.NDArray[np.int64],
+    scores: Volume,
+    rotations: Ids,
+    filtered: BlockSource,
+    template: FineTemplate,
+    matrices: Matrices,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Best place, exact score and rotation near each of the voxels ``index`` (n, 3)."""
+    near = _Neighbours(matrices)
+    at, values, ids = np.zeros((len(index), 3), np.int64), np.full(len(index), -np.inf), np.zeros(len(index), np.int64)
+    for row, place in enumerate(index):
+        turns = near.of(int(rotations[tuple(place)]))
+        found = exact_scores(_patch(filtered, place, template), template.mask, template.at_rotations(matrices[turns]))
+        allowed = np.array([_is_valid(scores, place + step) for step in NEIGHBOURS])
+        found = np.where(allowed[None, :], np.nan_to_num(found, nan=-np.inf), -np.inf)
+        best, step = np.unravel_index(int(np.argmax(found)), found.shape)
+        at[row], values[row], ids[row] = place + NEIGHBOURS[step], found[best, step], turns[best]
+    return at, values, ids
+
+
+class _Neighbours:
+    """The rotations of a list that lie nearest to one of it, that one first."""
+
+    def __init__(self, matrices: Matrices) -> None:
+        self.quaternions = Rotation.from_matrix(matrices).as_quat()
+        self.tree = cKDTree(np.concatenate([self.quaternions, -self.quaternions]))
+
+    def of(self, rotation: int) -> npt.NDArray[np.int64]:
+        count = min(2 * RESCORED_TURNS, self.tree.n)
+        _, rows = self.tree.query(self.quaternions[rotation], k=count)
+        nearest = dict.fromkeys([rotation, *(np.atleast_1d(rows) % len(self.quaternions)).tolist()])
+        return np.array(list(nearest)[:RESCORED_TURNS], dtype=np.int64)
+
+
+def _is_valid(scores: Volume, place: npt.NDArray[np.int64]) -> bool:
+    inside = np.all(place >= 0) and np.all(place < scores.shape)
+    return bool(inside) and bool(np.isfinite(scores[tuple(place)]))
+
+
+def _patch(filtered: BlockSource, place: npt.NDArray[np.int64], template: FineTemplate) -> Volume:
+    """The volume around a place, one voxel wider than the mask, 0 (its mean) outside."""
+    half = template.mask.shape[0] // 2 + 1
+    patch = np.zeros((2 * half + 1,) * 3, np.float32)
+    low, high = np.maximum(place - half, 0), np.minimum(place + half + 1, filtered.shape)
+    block = filtered.read(tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)))
+    start = low - (place - half)
+    patch[tuple(slice(int(s), int(s) + n) for s, n in zip(start, block.shape, strict=True))] = block
+    return patch
+
+
+def low_rank_bytes(tile: Tile, radius_voxels: float, reach_voxels: int) -> int:
+    """Peak bytes of a low-rank tile: coarse correlations at its valid voxels, the kept ones, transforms, the banks."""
+    valid = float(np.prod(tile.shape))
+    padded = float(np.prod([n + 3 * reach_voxels for n in tile.shape]))
+    coarse, fine = coarse_components_estimate(radius_voxels), fine_components_estimate(radius_voxels)
+    images = fine * (2 * reach_voxels + 1) ** 3
+    return int(4 * (coarse * valid + 0.02 * fine * valid + 20 * padded + 2 * images))

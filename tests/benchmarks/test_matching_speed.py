@@ -1,0 +1,208 @@
+"""Template matching on one core: both engines against pyTME, the fused product against a plain one, and fidelity.
+
+Processor time, one thread each (set OMP_NUM_THREADS=1), in one run. The low-rank searches are of four real structures
+in 128^3 voxels of 10 angstrom: tilts of +-60 degrees, CTF at 3.65 um, low-pass 40 angstrom, all rotations of the 7
+degree list, coarse list 18 degrees, 2 % kept; bank included, training given apart.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.spatial.transform import Rotation
+
+from cryodask.io.structures import load_structure_set
+from cryodask.kernels.correlation import best_scores, search_volume
+from cryodask.kernels.fast.low_rank import best_rotation
+from cryodask.kernels.flips import flipped, flips_of, representatives
+from cryodask.kernels.fourier import irfftn, radius, rfftn
+from cryodask.kernels.low_rank_basis import LowRankBasis, build_basis
+from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
+from cryodask.kernels.peaks import extract_peaks
+from cryodask.kernels.resample import rotate_volume
+from cryodask.kernels.spectrum import gaussian_low_pass
+from cryodask.kernels.templates import prepare_template
+from cryodask.model.source import ArraySource
+from cryodask.ops.densities import particle_density
+from cryodask.ops.low_rank import LARGEST_BASIS, sampler_of
+from cryodask.ops.templates import FineTemplate, SearchFilter, TemplateSource, fine_template
+from cryodask.params.schema import SampleParameters
+from tests.peers import pytme_scores
+
+pytestmark = [
+    pytest.mark.benchmark,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(3000),
+    pytest.mark.skipif(os.environ.get("OMP_NUM_THREADS") != "1", reason="one thread: set OMP_NUM_THREADS=1"),
+]
+
+EDGE = 128
+STEP_DEG, COARSE_DEG, KEEP = 7.0, 18.0, 0.02
+SEARCH = SearchFilter(
+    voxel_size_angstrom=10.0,
+    low_pass_angstrom=40.0,
+    tilt_deg=tuple(range(-60, 61, 2)),
+    dark=True,
+    optics={"voltage_kv": 300.0, "defocus_um": 3.65, "spherical_aberration_mm": 2.7},
+)
+SPEED_UPS = {"3gl1": 250, "1bxn": 150, "1u6g": 80, "4cr2": 28}
+
+
+def processor_seconds(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def volume(edge: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Low-passed noise of deviation 1."""
+    noise = np.random.default_rng(seed).standard_normal((edge,) * 3).astype(np.float32)
+    k = radius(noise.shape, 10.0, noise, real=True)
+    smooth = irfftn(rfftn(noise) * gaussian_low_pass(k, 40.0), noise.shape)
+    return np.asarray(smooth / smooth.std(), dtype=np.float32)
+
+
+def template_of(shared_data: Path, class_id: str) -> FineTemplate:
+    (structure,) = load_structure_set(shared_data / "structures", [class_id]).structures
+    density = particle_density(structure, SampleParameters())
+    source = TemplateSource(
+        template_id=class_id,
+        density=ArraySource(density.electrostatic_v),
+        voxel_size_angstrom=density.voxel_size_angstrom,
+        radius_angstrom=structure.info.mask_radius_angstrom or 100.0,
+    )
+    return fine_template(source, SEARCH)
+
+
+@pytest.fixture(scope="module")
+def pytme_seconds() -> float:
+    """Of one rotation, at 128^3 with a template of 32^3."""
+    side = 32
+    place = np.indices((side,) * 3) - (side - 1) / 2
+    mask = ((place**2).sum(axis=0) <= 12**2).astype(np.float32)
+    template = np.random.default_rng(0).random((side,) * 3).astype(np.float32) * mask
+    matrices = Rotation.random(25, random_state=1).as_matrix()
+    return pytme_scores(volume(EDGE), template, mask, matrices)[1]
+
+
+def test_exact_engine_against_pytme(pytme_seconds: float) -> None:
+    side = 33
+    place = np.indices((side,) * 3) - side // 2
+    mask = ((place**2).sum(axis=0) <= 12**2).astype(np.float32)
+    template = np.random.default_rng(0).random((side,) * 3).astype(np.float32) * mask
+    plan = search_volume(volume(EDGE), mask)
+    matrices = Rotation.random(25, random_state=1).as_matrix()
+
+    def search() -> None:
+        turned = (prepare_template(rotate_volume(template, m, output_shape=(side,) * 3), mask) for m in matrices)
+        best_scores(plan, turned, range(len(matrices)))
+
+    search()
+    ours = statistics.median(processor_seconds(search) / len(matrices) for _ in range(3))
+    print(f"fft engine {1e3 * ours:.1f} ms, pyTME {1e3 * pytme_seconds:.1f} ms a rotation: {pytme_seconds / ours:.2f}")
+    assert pytme_seconds > 1.2 * ours
+
+
+def banks(template: FineTemplate, basis: LowRankBasis) -> CoarseToFine:
+    """As ``ops.low_rank.make_banks``, with the basis given."""
+    coarse = basis.first(basis.components(0.3))
+    fine = basis.first(min(len(basis.strength_rank), max(LARGEST_BASIS, len(coarse.strength_rank))))
+    sampler = sampler_of(template)
+    few, many = (representatives(step, basis.flips) for step in (COARSE_DEG, STEP_DEG))
+    flips = len(basis.flips.signs_zyx)
+    return CoarseToFine(
+        coarse=Bank(basis=coarse, coefficients=coarse.coefficients(sampler, few), first_id=len(many) * flips),
+        fine=Bank(basis=fine, coefficients=fine.coefficients(sampler, many)),
+        keep=KEEP,
+    )
+
+
+@pytest.mark.parametrize("class_id", list(SPEED_UPS))
+def test_low_rank_engine_against_pytme(class_id: str, shared_data: Path, pytme_seconds: float) -> None:
+    template = template_of(shared_data, class_id)
+    plan = search_volume(volume(EDGE), template.mask, mean_and_deviation=(0.0, 1.0))
+    start = time.process_time()
+    basis = build_basis(sampler_of(template), 0.1)
+    training = time.process_time() - start
+    banks(template, basis)
+    start = time.process_time()
+    made = banks(template, basis)
+    bank = time.process_time() - start
+    search = min(processor_seconds(lambda: low_rank_scores(plan, made)) for _ in range(2))
+    rotations = len(made.fine.coefficients) * len(basis.flips.signs_zyx)
+    ratio = rotations * pytme_seconds / (bank + search)
+    few, many = len(made.coarse.basis.strength_rank), len(made.fine.basis.strength_rank)
+    print(
+        f"{class_id}: K {few}/{many}, {rotations} rotations, bank {bank:.2f} s, search {search:.2f} s "
+        f"(training {training:.1f} s), pyTME {rotations * pytme_seconds:.0f} s: {ratio:.0f} times faster"
+    )
+    assert ratio > SPEED_UPS[class_id] / 2
+
+
+def test_fused_product_against_a_plain_one() -> None:
+    k, voxels, rotations = 96, 65_536, 512
+    generator = np.random.default_rng(0)
+    maps = generator.standard_normal((k, voxels)).astype(np.float32)
+    coefficients = generator.standard_normal((rotations, k)).astype(np.float32)
+    offsets = np.array([0, 24, 48, 72, 96])
+    flat = np.concatenate([coefficients[:, a : a + 24].ravel() for a in range(0, 96, 24)])
+    signs = np.array([[1, 1, 1, 1], [1, -1, -1, 1], [1, -1, 1, -1], [1, 1, -1, -1]], np.float32)
+    best, arg = np.empty(voxels, np.float32), np.empty(voxels, np.int32)
+
+    def fused() -> None:
+        best_rotation(maps, offsets, flat, signs, best, arg)
+
+    fused()
+    ours = statistics.median(processor_seconds(fused) for _ in range(5))
+    out = np.empty((rotations, voxels), np.float32)
+    plain = statistics.median(processor_seconds(lambda: np.matmul(coefficients, maps, out=out)) for _ in range(5))
+    rate = 4 * rotations * voxels / ours
+    print(f"K = 96: {rate / 1e9:.2f} G voxel rotations/s; {plain / ours:.0%} of the plain product's rate")
+    assert rate > 1e9
+
+
+@pytest.mark.parametrize("class_id", ["3gl1", "1bxn", "1u6g"])
+def test_fidelity_against_the_exact_search(class_id: str, shared_data: Path) -> None:
+    """A tenth of the rotations (15 degrees) in 64^3 voxels: the exact maxima that the low-rank search finds too."""
+    template = template_of(shared_data, class_id)
+    values = volume(64, seed=3)
+    flips = flips_of(template.wedge, template.box)
+    half = template.mask.shape[0] // 2
+    planted = [(16, 16, 16), (16, 46, 40), (46, 18, 44), (46, 46, 18)]
+    turned = template.at_rotations(Rotation.random(len(planted), random_state=6).as_matrix())
+    for place, one in zip(planted, turned, strict=True):
+        values[tuple(slice(p - half, p + half + 1) for p in place)] += 0.5 * one
+    plan = search_volume(values, template.mask, mean_and_deviation=(0.0, 1.0))
+    basis = build_basis(sampler_of(template), 0.1)
+    many, few = representatives(15.0, flips), representatives(COARSE_DEG, flips)
+    every = flipped(many, flips)
+    exact, _ = best_scores(plan, template.at_rotations(every), range(len(every)))
+    coarse = basis.first(basis.components(0.3))
+    sampler = sampler_of(template)
+    made = CoarseToFine(
+        coarse=Bank(basis=coarse, coefficients=coarse.coefficients(sampler, few), first_id=len(every)),
+        fine=Bank(basis=basis, coefficients=basis.coefficients(sampler, many)),
+        keep=KEEP,
+    )
+    found, _ = low_rank_scores(plan, made)
+    lists = [
+        extract_peaks(m, exclusion_radius_voxels=half * 0.6, max_peaks=c)[0] for m, c in ((exact, 50), (found, 100))
+    ]
+    near = np.abs(lists[0][:, None] - lists[1][None]).max(axis=2).min(axis=1) <= 1
+    seen = [np.abs(lists[1] - np.array(p)).max(axis=1).min() <= 1 for p in planted]
+    inner = found[(slice(half, -half),) * 3], exact[(slice(half, -half),) * 3]
+    kept = inner[1] > np.quantile(inner[1], 0.99)
+    rms = float(np.sqrt(((inner[0] - inner[1])[kept] ** 2).mean()))
+    print(
+        f"{class_id}: {near.mean():.2f} of the exact top 50 within 1 voxel, "
+        f"planted {sum(seen)}/4, rms of the best {rms:.4f}"
+    )
+    assert all(seen)
+    assert near.mean() >= 0.9
