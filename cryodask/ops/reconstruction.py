@@ -25,6 +25,11 @@ OVERSAMPLING = 2
 """Samples per pixel of the filtered lines: linear interpolation between them errs four times less than without."""
 
 
+NO_X_TILT_ROWS = 0.05
+"""Rows that an x tilt may displace the outermost slices by before they are treated as displaced: refined tilts of a
+hundredth of a degree, which most series have, then cost nothing."""
+
+
 @dataclass(frozen=True)
 class ReconstructionGeometry:
     """Shapes and sizes of a reconstruction, computed once from the images and the parameters."""
@@ -34,7 +39,7 @@ class ReconstructionGeometry:
     shape: tuple[int, int, int]
     voxel_size_angstrom: float
     x_tilt_deg: tuple[float, ...] | None = None
-    """None where there is none at all."""
+    """None where no slice is displaced by it: what it does within an image is undone when that is prepared."""
 
     @classmethod
     def plan(
@@ -63,7 +68,8 @@ class ReconstructionGeometry:
             if sample_thickness_angstrom is None:
                 raise DataError("the tilt series does not say how thick its sample is: give --thickness VOXELS")
             depth = max(1, round(sample_thickness_angstrom / voxel))
-        x_tilts = tuple(used.x_tilt_deg.tolist()) if np.any(used.x_tilt_deg) else None
+        displacement = np.abs(np.tan(np.radians(used.x_tilt_deg))).max() * (depth - 1) / 2
+        x_tilts = tuple(used.x_tilt_deg.tolist()) if displacement > NO_X_TILT_ROWS else None
         return cls(tuple(used.tilt_deg.tolist()), (depth, ny // binning, nx // binning), voxel, x_tilts)
 
     def half(self, which: int) -> tuple[int, ...]:

@@ -268,3 +268,12 @@ def test_memory_of_an_image_is_foretold(axis: float, binning: int) -> None:
     c, s = math.cos(math.radians(axis)), math.sin(math.radians(axis))
     task = ImageTask(0, (c, -s, s, c), 1.5, 2.5, 30.0)
     assert peak_bytes(partial(prepare_image, image, task, how)) <= prepare_bytes((512, 512))
+
+
+def test_a_hundredth_of_a_degree_is_no_x_tilt() -> None:
+    parameters = ReconstructionParameters(binning=1, thickness_voxels=200)
+    for x_tilt, tilted in ((0.01, False), (0.1, True)):
+        alignment = TiltAlignment.of([-1.0, 1.0], x_tilt_deg=x_tilt)
+        geometry = ReconstructionGeometry.plan((64, 64), 5.0, alignment, None, parameters)
+        assert (geometry.x_tilt_deg is not None) == tilted
+        assert image_tasks(alignment, parameters)[0].matrix_xy != (1.0, 0.0, 0.0, 1.0)
