@@ -280,13 +280,8 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "report into no folder": ((*SIMULATE, "--performance-report", "{bad}/x/r.html"), 3, ("x/r.html", "make it first")),
     "report of no workers": ((*SIMULATE, "--performance-report", "{bad}/r.html"), 2, ("r.html", "--cluster local")),
     # -- reconstruction
-    "reconstruct a file": (("reconstruct", "{tomogram}", "-o", "{out}.zarr", *SYNC), 3, ("not a data set",)),
+    "reconstruct a file": (("reconstruct", "{tomogram}", "-o", "{out}.zarr", *SYNC), 3, ("--tilt-angles",)),
     "no tilt series": (("reconstruct", "{bad}/incomplete.zarr", "-o", "{out}.zarr", *SYNC), 3, ("no complete tilt",)),
-    "binning does not divide": (
-        ("reconstruct", "{data}", "-o", "{out}.zarr", "--bin", "3", *SYNC),
-        3,
-        ("64 x 64", "by 3"),
-    ),
     "filter unknown": (("reconstruct", "{data}", "-o", "{out}.zarr", "--filter", "butter"), 2, ("'butter'", "ram-lak")),
     "thickness absurd": (
         ("reconstruct", "{data}", "-o", "{out}.zarr", "--thickness", "99999"),
