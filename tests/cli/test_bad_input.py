@@ -192,7 +192,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "angular step 0": ((*MATCH, "--angular-step", "0"), 2, ("--angular-step", "0.5 to 90 deg")),
     "angular step negative": ((*MATCH, "--angular-step", "-5"), 2, ("-5", "0.5 to 90 deg")),
     "angular step NaN": ((*MATCH, "--angular-step", "nan"), 2, ("nan", "a finite number")),
-    "engine unknown": ((*MATCH, "--engine", "low-rank"), 2, ("low-rank", "fft")),
+    "engine unknown": ((*MATCH, "--engine", "gpu"), 2, ("'gpu'", "low-rank", "fft")),
     "no picks": ((*MATCH, "--max-picks", "0"), 2, ("--max-picks", "x>=1")),
     "scheduler no address": (("match", "{data}", "-o", "{out}", "--scheduler", "here"), 2, ("tcp://HOST:PORT",)),
     # -- parameters
@@ -280,8 +280,13 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "report into no folder": ((*SIMULATE, "--performance-report", "{bad}/x/r.html"), 3, ("x/r.html", "make it first")),
     "report of no workers": ((*SIMULATE, "--performance-report", "{bad}/r.html"), 2, ("r.html", "--cluster local")),
     # -- reconstruction
-    "reconstruct a file": (("reconstruct", "{tomogram}", "-o", "{out}.zarr", *SYNC), 3, ("--tilt-angles",)),
+    "reconstruct a file": (
+        ("reconstruct", "{tomogram}", "-o", "{out}.zarr", *SYNC),
+        3,
+        ("nothing says at which angles", "--tilt-angles FILE"),
+    ),
     "no tilt series": (("reconstruct", "{bad}/incomplete.zarr", "-o", "{out}.zarr", *SYNC), 3, ("no complete tilt",)),
+    "binning absurd": (("reconstruct", "{data}", "-o", "{out}.zarr", "--bin", "33", *SYNC), 2, ("33", "to 32")),
     "filter unknown": (("reconstruct", "{data}", "-o", "{out}.zarr", "--filter", "butter"), 2, ("'butter'", "ram-lak")),
     "thickness absurd": (
         ("reconstruct", "{data}", "-o", "{out}.zarr", "--thickness", "99999"),
