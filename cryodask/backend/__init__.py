@@ -14,9 +14,11 @@ from cryodask.backend.arrays import (
     to_host,
 )
 from cryodask.backend.capabilities import Capabilities, capabilities
+from cryodask.backend.device import DEVICE_VARIABLE, worker_array
 from cryodask.backend.dispatch import fast_path, portable_only
 
 __all__ = [
+    "DEVICE_VARIABLE",
     "Array",
     "Capabilities",
     "as_device_array",
@@ -27,4 +29,5 @@ __all__ = [
     "namespace",
     "portable_only",
     "to_host",
+    "worker_array",
 ]

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import dask
+
+from cryodask.backend import DEVICE_VARIABLE
 from cryodask.cluster.local import size_up
 from cryodask.cluster.session import Session
 from cryodask.cluster.site import CudaSite
@@ -88,7 +91,10 @@ def _start(spec: ClusterSpec, site: CudaSite, folder: str) -> LocalCluster:
     except ImportError as error:
         raise ClusterError("GPU workers need dask-cuda: pip install 'cryodask[cuda]'") from error
     try:
-        cluster: LocalCluster = LocalCUDACluster(**options_of(spec, site, devices, folder))
+        # A worker's nanny keeps the environment it was made with, for workers that it starts later too.
+        environment = {**dask.config.get("distributed.nanny.environ", {}), DEVICE_VARIABLE: "cuda"}
+        with dask.config.set({"distributed.nanny.environ": environment}):
+            cluster: LocalCluster = LocalCUDACluster(**options_of(spec, site, devices, folder))
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"could not start GPU workers ({error}); use --cluster local to work without") from error
     return cluster

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cryodask.backend import Array, as_device_array, device_of, namespace, to_host, worker_array
 from cryodask.errors import ConfigError
 from cryodask.kernels.absorption import ice_transmission
 from cryodask.kernels.detector import Camera, CameraCurves, detect, expected_signal
-from cryodask.kernels.fourier import fourier_shift
+from cryodask.kernels.fourier import fourier_shift, real_dtype
 from cryodask.kernels.imaging import image_intensity
 from cryodask.kernels.multislice import propagate_slices
 from cryodask.kernels.ring_scaling import AmplitudeCurve, ring_gains, scale_rings, synthetic_amplitudes
@@ -64,17 +64,21 @@ def simulate_tilt(
     parameters: SimulationParameters,
     ice_absorption_v: float,
     curves: ImageCurves = ImageCurves(),
+    like: Array | None = None,
 ) -> TiltImages:
     """Project the grand model at one tilt and record it, with and without noise.
 
     The sample is read, turned and averaged into slices one slab of rows at a time, so that the task holds the slices
-    and never the whole grand model.
+    and never the whole grand model. Blocks move to the device of ``like`` as they are read, by default that of this
+    worker, and everything follows them; the images come back to the host.
     """
+    like = worker_array() if like is None else like
     sample, optics = parameters.sample, parameters.microscope
     pixel = sample.voxel_size_angstrom
     slice_voxels = round(parameters.acquisition.slice_thickness_angstrom / pixel)
     slices = [
-        _rotated_slices(source, tilt.tilt_deg, slice_voxels) for source in (electrostatic_spline_v, absorption_spline_v)
+        _rotated_slices(source, tilt.tilt_deg, slice_voxels, like)
+        for source in (electrostatic_spline_v, absorption_spline_v)
     ]
     wave = propagate_slices(
         slices[0],
@@ -119,16 +123,20 @@ def simulate_tilt(
         camera=camera,
         oversampling=oversampling,
     )
-    images = TiltImages(noise_free.astype(np.float32), counts.astype(np.float32))
+    images = TiltImages(_image(noise_free), _image(counts))
     if parameters.detector.ring_scaling == "none":
         return images
-    gains = ring_gains(images.counts, pixel, _profile(parameters.detector.ring_scaling, curves))
+    gains = ring_gains(counts, pixel, _profile(parameters.detector.ring_scaling, curves))
     return TiltImages(
         images.noise_free,
         images.counts,
-        scaled=scale_rings(images.counts, gains, pixel),
-        scaled_noise_free=scale_rings(images.noise_free, gains, pixel),
+        scaled=_image(scale_rings(counts, gains, pixel)),
+        scaled_noise_free=_image(scale_rings(noise_free, gains, pixel)),
     )
+
+
+def _image(values: Array) -> Image:
+    return to_host(values).astype(np.float32, copy=False)
 
 
 def _camera(name: str, curves: ImageCurves) -> Camera:
@@ -152,25 +160,23 @@ def _generator(seed: Seed) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=spawn_key))
 
 
-def _with_damage(
-    intensity: npt.NDArray[Any], signal_to_noise: float, generator: np.random.Generator
-) -> npt.NDArray[Any]:
+def _with_damage(intensity: Array, signal_to_noise: float, generator: np.random.Generator) -> Array:
     """White Gaussian noise whose variance is the image's divided by the ratio: structure lost to radiation."""
-    sigma = float(intensity.std(dtype=np.float64)) / np.sqrt(signal_to_noise)
-    noise = generator.standard_normal(intensity.shape) * sigma
-    damaged: npt.NDArray[Any] = intensity + noise.astype(intensity.dtype)
-    return damaged
+    sigma = float(to_host(intensity).std(dtype=np.float64)) / np.sqrt(signal_to_noise)
+    noise = generator.standard_normal(tuple(intensity.shape)) * sigma
+    return intensity + as_device_array(noise.astype(real_dtype(intensity)), intensity)
 
 
-def _rotated_slices(source: BlockSource, tilt_deg: float, slice_voxels: int) -> npt.NDArray[np.float32]:
+def _rotated_slices(source: BlockSource, tilt_deg: float, slice_voxels: int, like: Array) -> Array:
     """(slice, y, x) mean potentials of the turned sample, slab by slab."""
     ny = source.shape[1]
     nz, nx = (source.shape[axis] - 2 * PADDING_VOXELS for axis in (0, 2))
     count = slab_height_voxels(nz, nx, tilt_deg, slice_voxels) // slice_voxels
-    slices = np.empty((count, ny, nx), np.float32)
+    xp = namespace(like)
+    slices = xp.empty((count, ny, nx), dtype=xp.float32, device=device_of(like))
     for start in range(0, ny, SLAB_VOXELS):
         rows = slice(start, min(start + SLAB_VOXELS, ny))
-        block = source.read((slice(None), rows, slice(None)))
+        block = as_device_array(source.read((slice(None), rows, slice(None))), like)
         slices[:, rows, :] = rotate_slab(block, tilt_deg, slice_voxels=slice_voxels)
     return slices
 
