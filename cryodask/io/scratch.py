@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from cryodask.errors import DataError
 from cryodask.io.atomic import reason
@@ -66,9 +69,15 @@ class RawArray:
 def scratch_folder(beside: Path) -> Iterator[Path]:
     """A folder next to ``beside`` for the length of the block; DataError where none can be made.
 
-    Next to the output, because there is room, and because workers on other machines see it.
+    Next to the output, because there is room, and because workers on other machines see it. What processes of this
+    machine left there when they were killed is removed.
     """
-    folder = beside.absolute().with_name(f".{uuid.uuid4().hex}.partial-{beside.name[-40:]}")
+    end = f"@{platform.node()}.partial-{beside.name[-40:]}"
+    folder = beside.absolute().with_name(f".{uuid.uuid4().hex}.{os.getpid()}{end}")
+    for old in folder.parent.glob(f".*{glob.escape(end)}"):
+        owner = old.name.removesuffix(end).rpartition(".")[2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
     try:
         folder.mkdir()
     except OSError as error:

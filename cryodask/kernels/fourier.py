@@ -100,12 +100,13 @@ def complex_dtype(x: Array) -> type[np.complex64] | type[np.complex128]:
     return np.complex64 if real_dtype(x) is np.float32 else np.complex128
 
 
-def fourier_crop(images: Array, factor: int) -> Array:
+def fourier_crop(images: Array, factor: int, shift_y: float = 0.0, shift_x: float = 0.0) -> Array:
     """Bin real images (..., y, x) by an integer, keeping only the frequencies that the coarse grid can hold.
 
     Output pixel i shows input coordinate ``factor * i + (factor - 1) / 2``, so that the centre (N - 1) / 2 of the image
     stays its centre; the mean is kept. The term at the coarse grid's Nyquist frequency is that of the band-limited
-    image with half weight on each of its two ends.
+    image with half weight on each of its two ends. The content moves by ``+shift`` input pixels on the way,
+    periodically, as by ``fourier_shift`` and at no cost.
 
     Raises
     ------
@@ -119,10 +120,10 @@ def fourier_crop(images: Array, factor: int) -> Array:
             f"cannot bin images of {sizes[0]} x {sizes[1]} pixels by {factor}: the factor must be at least 1 and divide"
             " both sizes; crop or pad the images first, or choose another binning"
         )
-    if factor == 1:
+    if factor == 1 and shift_y == 0 and shift_x == 0:
         return images
-    for axis, size in zip((-2, -1), sizes, strict=True):
-        ramp = np.exp(2j * math.pi * np.fft.rfftfreq(size) * (factor - 1) / 2) / factor
+    for axis, size, shift in zip((-2, -1), sizes, (shift_y, shift_x), strict=True):
+        ramp = np.exp(2j * math.pi * np.fft.rfftfreq(size) * ((factor - 1) / 2 - shift)) / factor
         images = _filter_axis(images, ramp[: size // factor // 2 + 1], axis, size // factor)
     return images
 

@@ -14,6 +14,8 @@ from cryodask.kernels.fourier import fourier_shift
 SPLINE_ORDER = 5
 """Quintic: on average over positions, waves of half Nyquist lose 0.14 % of their amplitude, by a cubic 1.4 %."""
 
+_NO_SHIFT_PX = 1e-9
+
 _NO_ROTATION = 1e-7
 """Matrices that close to the identity move no pixel of any camera by more than a thousandth."""
 
@@ -56,19 +58,29 @@ def align_image(
 
 def _moved(image: Array, shifts: tuple[float, float], shape: tuple[int, int]) -> Array:
     """By a Fourier shift, after which the new frame holds whole pixels of the old one."""
+    starts, rests = whole_and_rest((image.shape[0], image.shape[1]), shifts, shape)
+    if any(rests):
+        image = fourier_shift(image, -rests[0], -rests[1])
+    return frame(image, starts, shape)
+
+
+def whole_and_rest(
+    shape: tuple[int, int], shifts: tuple[float, float], output_shape: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Whole pixels and what is left of them, (y, x): pixel i of the result shows pixel i + whole + rest of the image.
+
+    ``shifts`` say where the result's centre lies from the image's centre.
+    """
     starts, rests = [], []
-    for axis, shift in enumerate(shifts):
-        # Pixel i of the result shows pixel i + start + rest of the image.
-        first = (image.shape[axis] - 1) / 2 + shift - (shape[axis] - 1) / 2
+    for n, shift, m in zip(shape, shifts, output_shape, strict=True):
+        first = (n - 1) / 2 + shift - (m - 1) / 2
         start = math.floor(first + 0.5)
         starts.append(start)
-        rests.append(first - start)
-    if any(abs(rest) > 1e-9 for rest in rests):
-        image = fourier_shift(image, -rests[0], -rests[1])
-    return _frame(image, (starts[0], starts[1]), shape)
+        rests.append(0.0 if abs(first - start) < _NO_SHIFT_PX else first - start)
+    return (starts[0], starts[1]), (rests[0], rests[1])
 
 
-def _frame(image: Array, starts: tuple[int, int], shape: tuple[int, int]) -> Array:
+def frame(image: Array, starts: tuple[int, int], shape: tuple[int, int]) -> Array:
     """``shape`` pixels from ``starts`` on, 0 outside of ``image``."""
     if starts == (0, 0) and tuple(image.shape) == tuple(shape):
         return image

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +12,7 @@ from cryodask.errors import ConfigError, DataError
 from cryodask.kernels.dose_weighting import dose_weight
 from cryodask.kernels.fourier import fourier_crop
 from cryodask.kernels.hot_pixels import remove_hot_pixels
-from cryodask.kernels.image_alignment import align_image
+from cryodask.kernels.image_alignment import align_image, frame, whole_and_rest
 from cryodask.kernels.sheared_backprojection import x_tilt_matrix
 from cryodask.kernels.spectrum import cosine_taper
 from cryodask.model.alignment import TiltAlignment, accumulated_dose
@@ -153,30 +152,38 @@ def _normalized(image: Image, how: Preparation, index: int) -> Image:
         scale = 1 / deviation
     if not np.isfinite(mean):
         raise DataError(f"tilt {index}: the image's mean is {mean}; pixels must be finite")
-    normalized: Image = image * np.float32(-scale if how.invert else scale)
-    normalized -= np.float32(mean * (-scale if how.invert else scale))
+    factor = np.float32(-scale if how.invert else scale)
+    normalized: Image = image - np.float32(mean)
+    normalized *= factor
     return normalized
 
 
 def _aligned(image: Image, task: ImageTask, how: Preparation) -> Image:
-    """Moved, rotated and binned. Binning comes first where that loses nothing, as small images move faster."""
+    """Moved, rotated and binned."""
     matrix = np.array(task.matrix_xy).reshape(2, 2)
     upright = np.array_equal(matrix, np.eye(2))
     # A rotated image is resampled on pixels at least twice as fine as the result's, as splines lose fine detail.
     first = how.binning if upright else max(1, how.binning // 2) if how.binning % 2 == 0 else 1
+    image, moved = _middle(image, (image.shape[0] // first * first, image.shape[1] // first * first))
+    shift_y, shift_x = ((task.shift_y_px + moved[0]) / first, (task.shift_x_px + moved[1]) / first)
+    if upright:
+        # Binning moves the image by the fraction of a pixel on the way; small images are framed faster too.
+        ny, nx = (n // first for n in image.shape)
+        starts, rests = whole_and_rest((ny, nx), (shift_y, shift_x), how.output_shape)
+        binned: Image = frame(
+            fourier_crop(image, first, -rests[0] * first, -rests[1] * first), starts, how.output_shape
+        )
+        return binned.astype(np.float32, copy=False)
     rest = how.binning // first
-    ny, nx = (n // first * first for n in image.shape)
-    image, moved = _middle(image, (ny, nx))
-    image = fourier_crop(image, first)
-    aligned = align_image(
-        image,
+    rotated = align_image(
+        fourier_crop(image, first),
         matrix_xy=matrix,
-        shift_y_px=(task.shift_y_px + moved[0]) / first,
-        shift_x_px=(task.shift_x_px + moved[1]) / first,
+        shift_y_px=shift_y,
+        shift_x_px=shift_x,
         output_shape=(how.output_shape[0] * rest, how.output_shape[1] * rest),
     )
-    binned: Image = fourier_crop(aligned, rest).astype(np.float32, copy=False)
-    return binned
+    rebinned: Image = fourier_crop(rotated, rest)
+    return rebinned.astype(np.float32, copy=False)
 
 
 def _middle(image: Image, shape: tuple[int, int]) -> tuple[Image, tuple[float, float]]:
@@ -185,8 +192,3 @@ def _middle(image: Image, shape: tuple[int, int]) -> tuple[Image, tuple[float, f
     moved = [(n - m) / 2 - start for n, m, start in zip(image.shape, shape, starts, strict=True)]
     part = image[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
     return part, (moved[0], moved[1])
-
-
-def reindexed(tasks: Sequence[ImageTask], indices: Sequence[int]) -> list[ImageTask]:
-    """The same tasks for images that lie at other places of another stack."""
-    return [replace(task, index=index) for task, index in zip(tasks, indices, strict=True)]

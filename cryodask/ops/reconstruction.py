@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,11 @@ OVERSAMPLING = 2
 """Samples per pixel of the filtered lines: linear interpolation between them errs four times less than without."""
 
 
+NO_X_TILT_ROWS = 0.05
+"""Rows that an x tilt may displace the outermost slices by before they are treated as displaced: refined tilts of a
+hundredth of a degree, which most series have, then cost nothing."""
+
+
 @dataclass(frozen=True)
 class ReconstructionGeometry:
     """Shapes and sizes of a reconstruction, computed once from the images and the parameters."""
@@ -33,7 +39,7 @@ class ReconstructionGeometry:
     shape: tuple[int, int, int]
     voxel_size_angstrom: float
     x_tilt_deg: tuple[float, ...] | None = None
-    """None where there is none at all."""
+    """None where no slice is displaced by it: what it does within an image is undone when that is prepared."""
 
     @classmethod
     def plan(
@@ -62,7 +68,8 @@ class ReconstructionGeometry:
             if sample_thickness_angstrom is None:
                 raise DataError("the tilt series does not say how thick its sample is: give --thickness VOXELS")
             depth = max(1, round(sample_thickness_angstrom / voxel))
-        x_tilts = tuple(used.x_tilt_deg.tolist()) if np.any(used.x_tilt_deg) else None
+        displacement = np.abs(np.tan(np.radians(used.x_tilt_deg))).max() * (depth - 1) / 2
+        x_tilts = tuple(used.x_tilt_deg.tolist()) if displacement > NO_X_TILT_ROWS else None
         return cls(tuple(used.tilt_deg.tolist()), (depth, ny // binning, nx // binning), voxel, x_tilts)
 
     def half(self, which: int) -> tuple[int, ...]:
@@ -152,6 +159,27 @@ def slab_tasks(
         delayed(reconstruct_slab, pure=False)(aligned, rows[block], geometry, parameters.window, tilts)
         for block in chosen
     ]
+
+
+class SlabSink(Protocol):
+    """Picklable. Takes slabs in any order, from any worker."""
+
+    def write(self, block: int, row: int, slab: Floats) -> None:
+        """Store slab number ``block``, (z, rows, x), whose first row is ``row``."""
+        ...
+
+
+def make_slab(
+    aligned: BlockSource,
+    block: int,
+    geometry: ReconstructionGeometry,
+    parameters: ReconstructionParameters,
+    tilts: Sequence[int] | None,
+    sink: SlabSink,
+) -> None:
+    """Reconstruct slab number ``block`` and leave it in ``sink``: one task, so that no slab travels."""
+    rows = slabs(geometry, parameters)[block]
+    sink.write(block, rows[0], reconstruct_slab(aligned, rows, geometry, parameters.window, tilts))
 
 
 def slabs(geometry: ReconstructionGeometry, parameters: ReconstructionParameters) -> list[tuple[int, int]]:

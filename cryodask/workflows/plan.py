@@ -42,6 +42,8 @@ class StagePlan:
     """Uncompressed; compression saves a tenth of noise-like data and most of a sparse grand model."""
     task_bytes: int
     """Peak of one task, on top of the worker's baseline."""
+    remedy: str = "a smaller sample (--set simulation.sample.box_voxels=...)"
+    """What takes less, besides fewer workers and more memory."""
 
     @property
     def worker_bytes(self) -> int:
@@ -153,12 +155,14 @@ def plan_series(series: Series, job: ReconstructJob) -> list[StagePlan]:
     return [
         StagePlan(
             stage=f"{series.name} images",
+            remedy="images that are binned before",
             tasks=len(geometry.tilt_deg),
             bytes_written=4 * len(geometry.tilt_deg) * geometry.shape[1] * geometry.shape[2],
             task_bytes=prepare_bytes((series.images.shape[1], series.images.shape[2])),
         ),
         StagePlan(
             stage=f"{series.name} {job.variant}",
+            remedy="fewer rows at once (--set reconstruction.slab_voxels=8)",
             tasks=volumes * len(reconstruction.slabs(geometry, job.parameters)),
             bytes_written=volumes * voxel_bytes * int(np.prod(geometry.shape)),
             task_bytes=reconstruction.reconstruct_slab_bytes(geometry, job.parameters),
@@ -222,6 +226,6 @@ def require_memory(stages: Sequence[StagePlan], memory_limit_bytes: int | None) 
         raise ConfigError(
             f"stage {worst.stage!r} needs {worst.worker_bytes / 2**30:.2f} GiB in each worker, "
             f"which has {memory_limit_bytes / 2**30:.2f} GiB: use fewer --workers, a larger --memory-limit, "
-            "or a smaller sample (--set simulation.sample.box_voxels=...)"
+            f"or {worst.remedy}"
         )
     return worst.worker_bytes

@@ -24,7 +24,7 @@ from cryodask.workflows.aligned_images import aligned_images, series_normalizati
 from cryodask.workflows.execution import execute
 from cryodask.workflows.half_sets import HalfSetCorrelation, correlate_half_sets
 from cryodask.workflows.series import Series, series_of_store
-from cryodask.workflows.tomogram_targets import StoredTomogram, TomogramTarget, mrc_target, mrc_volume
+from cryodask.workflows.tomogram_targets import StoredTomogram, mrc_target, mrc_volume
 
 NOISE_FREE = "tomogram_noise_free"
 """Variant reconstructed from the expectation of the counts: what the signal-to-noise ratio is measured against."""
@@ -52,7 +52,7 @@ class ReconstructJob:
 class _Part:
     """One volume to make of a series: all tilts, or a half set."""
 
-    target: TomogramTarget
+    target: ops.SlabSink
     pending: list[int]
     tilts: tuple[int, ...] | None
     stage: str
@@ -209,15 +209,9 @@ def _run(
             normalization=normalization,
             stage=stage,
         )
-        rows = ops.slabs(geometry, parameters)
         for part in parts:
-            made = ops.slab_tasks(aligned, geometry, parameters, part.pending, part.tilts)
-            writes = [
-                delayed(_write_slab, pure=False)(part.target, block, rows[block][0], slab)
-                for block, slab in zip(part.pending, made, strict=True)
+            tasks = [
+                delayed(ops.make_slab, pure=False)(aligned, block, geometry, parameters, part.tilts, part.target)
+                for block in part.pending
             ]
-            execute(writes, client=client, progress=progress, stage=part.stage)
-
-
-def _write_slab(target: TomogramTarget, block: int, row: int, slab: Any) -> None:  # noqa: ANN401
-    target.write(block, row, slab)
+            execute(tasks, client=client, progress=progress, stage=part.stage)

@@ -20,7 +20,7 @@ from cryodask.workflows.reconstruct import ReconstructJob, reconstruct_into_mrc,
 from cryodask.workflows.reconstruction_report import MadeTomogram
 from cryodask.workflows.series import Series
 from cryodask.workflows.stack_inputs import StackOptions, stack_series
-from cryodask.workflows.tomogram_targets import mrc_volume
+from cryodask.workflows.tomogram_targets import mrc_in_the_way, mrc_volume
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map")
 
@@ -48,8 +48,7 @@ def checked_output(output: Path, overwrite: bool) -> None:
         return
     if output.suffix.lower() not in MRC_SUFFIXES:
         raise ConfigError(f"--output {output}: give NAME.mrc for one tomogram or NAME.zarr for a data set")
-    if output.exists() and not overwrite:
-        raise DataError(f"{output} exists: choose another name, or --overwrite")
+    mrc_in_the_way(output, overwrite)
 
 
 def reconstruct_files(

@@ -48,8 +48,6 @@ class StackOptions:
     angle_offset_deg: float | None = None
     exclude: tuple[int, ...] | None = None
     """From 0."""
-    binning: int = 1
-    """Of the tomogram, to tell its depth from that of unbinned images."""
 
 
 @dataclass(eq=False)
@@ -146,6 +144,8 @@ def _use_aln(found: Found, path: Path) -> None:
     found.dark = tuple(np.flatnonzero(alignment.excluded).tolist())
     if found.dark:
         found.notices.append(f"{path} leaves out images {_listed(found.dark)} as dark")
+    if aln.thickness_px is not None:
+        found.thickness_px = aln.thickness_px / scale
     if aln.local_patches:
         found.notices.append(f"the local alignment in {path} is not followed, only the global one")
 
@@ -170,6 +170,8 @@ def _use_warp(found: Found, path: Path, pixel: float | None) -> None:
     _check_count(found, len(series.alignment), path)
     take(found, series.alignment, str(path))
     found.pixel_size_angstrom = series.pixel_size_angstrom
+    if series.thickness_angstrom is not None:
+        found.thickness_px = series.thickness_angstrom / series.pixel_size_angstrom
     found.notices += [f"{name} in {path} is not followed" for name in series.ignored]
 
 
@@ -200,7 +202,8 @@ def _use_tilt_com(found: Found, path: Path, options: StackOptions) -> None:
             found.count, com.x_axis_tilt_deg
         )
     found.offset_deg, found.offset_source = com.tilt_offset_deg, str(path)
-    found.thickness_px = None if com.thickness_px is None else com.thickness_px / scale
+    if com.thickness_px is not None:
+        found.thickness_px = com.thickness_px / scale
     found.excluded, found.excluded_source = com.excluded, str(path)
     newst = folder / "newst.com"
     if not aligned and options.xf is None and options.aln is None and newst.is_file():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,6 @@ from cryodask.workflows import layout
 
 COARSEST_VOXELS = 64
 """A pyramid ends when its longest axis is no longer than this."""
-
-
-class TomogramTarget(Protocol):
-    """Picklable. Takes slabs in any order, from any worker."""
-
-    def write(self, block: int, row: int, slab: npt.NDArray[np.float32]) -> None:
-        """Store slab number ``block``, (z, rows, x), whose first row is ``row``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -151,6 +143,12 @@ class StoredTomogram:
             attrs=attrs,
             blocks=blocks,
         )
+
+
+def mrc_in_the_way(path: Path, overwrite: bool) -> None:
+    """DataError if ``path`` is there and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists: choose another name, or --overwrite")
 
 
 def mrc_volume(path: Path, geometry: ReconstructionGeometry, dtype: str) -> RawArray:

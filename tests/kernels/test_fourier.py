@@ -145,3 +145,13 @@ def test_shift_refuses_a_table_of_the_wrong_length() -> None:
         fourier.fourier_shift(np.zeros((3, 8, 8)), np.zeros(2), 0.0)
     with pytest.raises(ConfigError, match="finite"):
         fourier.fourier_shift(np.zeros((8, 8)), float("nan"), 0.0)
+
+
+def test_a_crop_moves_on_the_way_as_a_shift_before_it_does() -> None:
+    images = np.random.default_rng(0).normal(size=(3, 24, 36))
+    for shift_y, shift_x in ((0.0, 1.5), (-2.25, 0.5)):
+        moved = fourier.fourier_crop(images, 2, shift_y, shift_x)
+        # A shift treats the Nyquist term of the fine grid as real, which the coarse grid no longer holds.
+        np.testing.assert_allclose(
+            moved, fourier.fourier_crop(fourier.fourier_shift(images, shift_y, shift_x), 2), atol=1e-12
+        )

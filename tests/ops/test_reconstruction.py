@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +17,27 @@ import xarray as xr
 from dask.base import compute
 
 from cryodask.errors import DataError
+from cryodask.io.scratch import raw_array
 from cryodask.model.alignment import TiltAlignment
 from cryodask.model.images import TiltSeries
 from cryodask.model.source import ArraySource
-from cryodask.ops.image_preparation import ImageTask, Preparation, image_tasks, prepare_image, resolve_normalization
-from cryodask.ops.reconstruction import ReconstructionGeometry, preparation, preparation_tasks, slab_tasks, slabs
+from cryodask.ops.image_preparation import (
+    ImageTask,
+    Preparation,
+    image_tasks,
+    prepare_bytes,
+    prepare_image,
+    resolve_normalization,
+)
+from cryodask.ops.reconstruction import (
+    ReconstructionGeometry,
+    make_slab,
+    preparation,
+    preparation_tasks,
+    reconstruct_slab_bytes,
+    slab_tasks,
+    slabs,
+)
 from cryodask.params.schema import ReconstructionParameters
 from tests.tiny import centroid, gaussian, keys_of, nothing_computes
 
@@ -211,3 +231,49 @@ def test_building_the_graph_computes_nothing_and_prepares_each_image_once(few: T
     whole = reconstructed(few)
     assert np.array_equal(first, whole[:, :16])
     assert np.array_equal(third, whole[:, 32:])
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    work()  # compiles
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+class _Nowhere:
+    def write(self, block: int, row: int, slab: npt.NDArray[np.float32]) -> None:
+        assert slab.shape[1] == 32
+
+
+@pytest.mark.parametrize("x_tilt", [0.0, 3.0])
+def test_memory_of_a_slab_does_not_grow_with_the_tomogram(tmp_path: Path, x_tilt: float) -> None:
+    tilts = TiltAlignment.of(np.linspace(-60, 60, 21), x_tilt_deg=x_tilt)
+    parameters = ReconstructionParameters(binning=1, thickness_voxels=40)
+    peaks = []
+    for ny in (96, 480):
+        geometry = ReconstructionGeometry.plan((ny, 256), 5.0, tilts, None, parameters)
+        lines = raw_array(tmp_path / f"{ny}.raw", (21, ny, 256))
+        peaks.append(peak_bytes(partial(make_slab, lines, 1, geometry, parameters, None, _Nowhere())))
+        assert peaks[-1] <= reconstruct_slab_bytes(geometry, parameters)
+    assert peaks[1] == pytest.approx(peaks[0], rel=0.02)
+
+
+@pytest.mark.parametrize("axis", [0.0, 20.0])
+@pytest.mark.parametrize("binning", [1, 2])
+def test_memory_of_an_image_is_foretold(axis: float, binning: int) -> None:
+    image = ArraySource(np.random.default_rng(0).poisson(50, (1, 512, 512)).astype(np.float32))
+    how = replace(PLAIN, output_shape=(512 // binning, 512 // binning), binning=binning, dose_weighting=True)
+    c, s = math.cos(math.radians(axis)), math.sin(math.radians(axis))
+    task = ImageTask(0, (c, -s, s, c), 1.5, 2.5, 30.0)
+    assert peak_bytes(partial(prepare_image, image, task, how)) <= prepare_bytes((512, 512))
+
+
+def test_a_hundredth_of_a_degree_is_no_x_tilt() -> None:
+    parameters = ReconstructionParameters(binning=1, thickness_voxels=200)
+    for x_tilt, tilted in ((0.01, False), (0.1, True)):
+        alignment = TiltAlignment.of([-1.0, 1.0], x_tilt_deg=x_tilt)
+        geometry = ReconstructionGeometry.plan((64, 64), 5.0, alignment, None, parameters)
+        assert (geometry.x_tilt_deg is not None) == tilted
+        assert image_tasks(alignment, parameters)[0].matrix_xy != (1.0, 0.0, 0.0, 1.0)

@@ -94,6 +94,8 @@ def test_a_stored_series_is_planned_as_it_is_reconstructed(reference: Reference)
     assert images.bytes_written == 4 * 5 * 32 * 32
     assert slabs.bytes_written == 4 * 16 * 32 * 32
     assert [stage.tasks for stage in halves] == [5, 12]
+    with pytest.raises(ConfigError, match="slab_voxels=8"):
+        require_memory([slabs], 1)
 
 
 def test_a_worker_that_is_too_small_is_refused_with_the_numbers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Aln:
     """(images, y, x) of the stack that was aligned."""
     local_patches: int
     """Patches of a local alignment, which is not followed here."""
+    thickness_px: int | None
+    """Of the sample, in raw pixels, where AreTomo 3 has measured it."""
 
 
 def read_aln(path: Path) -> Aln:
@@ -74,7 +77,14 @@ def read_aln(path: Path) -> Aln:
         shift_y_px=shift_y,
         excluded=excluded,
     )
-    return Aln(alignment=alignment, raw_shape=(count, ny, nx), local_patches=data.NumPatches)
+    return Aln(
+        alignment=alignment, raw_shape=(count, ny, nx), local_patches=data.NumPatches, thickness_px=_thickness(text)
+    )
+
+
+def _thickness(text: str) -> int | None:
+    found = re.search(r"^# Thickness\s*=\s*(\d+)\s*$", text, re.MULTILINE)
+    return int(found[1]) or None if found else None
 
 
 def _images(sections: list[int], dark: list[int], count: int, path: Path) -> tuple[list[int], list[int]]:
@@ -94,7 +104,9 @@ def _images(sections: list[int], dark: list[int], count: int, path: Path) -> tup
     return images, dark if set(dark) == set(unlisted) else unlisted
 
 
-def write_aln(path: Path, alignment: TiltAlignment, image_shape: tuple[int, int]) -> None:
+def write_aln(
+    path: Path, alignment: TiltAlignment, image_shape: tuple[int, int], thickness_px: int | None = None
+) -> None:
     """Write an .aln that AreTomo 3 reads; DataError for what the format cannot hold (distortions, a varying x tilt)."""
     from alnfile import data_model
 
@@ -124,4 +136,6 @@ def write_aln(path: Path, alignment: TiltAlignment, image_shape: tuple[int, int]
         GlobalAlignments=rows,
     )
     text = "\n".join(line for line in str(data).splitlines() if line and "Local" not in line)
+    if thickness_px:
+        text = text.replace("# SEC", f"# Thickness = {thickness_px}\n# SEC", 1)
     path.write_text(text + "\n", encoding="ascii")

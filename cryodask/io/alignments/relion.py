@@ -7,7 +7,7 @@ and shifts are taken over as they are: for even sizes the tomogram moves by up t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,6 +150,20 @@ def find_beside(star: Path, name: str) -> Path:
     raise DataError(f"{star} names {name}, which is neither beside it nor below any folder above it")
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TomogramToWrite:
+    """A tilt series on its way into a project."""
+
+    name: str
+    alignment: TiltAlignment
+    stack: str
+    """Path of the MRC stack, as it is to be written."""
+    pixel_size_angstrom: float
+    size_px: tuple[int, int, int]
+    """(z, y, x) of the tomogram in pixels of the images."""
+    optics: Mapping[str, float]
+
+
 def write_tomogram(
     folder: Path,
     name: str,
@@ -160,46 +174,67 @@ def write_tomogram(
     size_px: tuple[int, int, int],
     optics: Mapping[str, float],
 ) -> None:
+    """``write_project`` for one tomogram."""
+    one = TomogramToWrite(
+        name=name,
+        alignment=alignment,
+        stack=stack,
+        pixel_size_angstrom=pixel_size_angstrom,
+        size_px=size_px,
+        optics=optics,
+    )
+    write_project(folder, [one])
+
+
+def write_project(folder: Path, tomograms: Sequence[TomogramToWrite]) -> None:
     """Write ``tomograms.star`` and ``tilt_series/NAME.star`` for the images that are not excluded.
 
-    ``stack`` is the path of the MRC stack as it is to be written, ``size_px`` (z, y, x) of the tomogram in pixels of
-    the images. DataError for alignments with magnification or distortion, which the format cannot hold.
+    DataError for alignments with magnification or distortion, which the format cannot hold. Of the optics what is not
+    known is left out.
     """
     import starfile
 
-    if not alignment.is_rigid:
-        raise DataError(f"{folder}: RELION holds rotations and shifts only, this alignment also magnifies or distorts")
-    used = alignment.used
-    kept = alignment.subset(used)
+    (folder / "tilt_series").mkdir(parents=True, exist_ok=True)
+    for tomogram in tomograms:
+        if not tomogram.alignment.is_rigid:
+            raise DataError(
+                f"{folder}: RELION holds rotations and shifts only, {tomogram.name} also magnifies or distorts"
+            )
+        starfile.write(
+            {tomogram.name: _tilt_table(tomogram)},
+            folder / "tilt_series" / f"{tomogram.name}.star",
+            float_format="%.6f",
+        )
+    known = [name for name in SETTINGS if all(name in tomogram.optics for tomogram in tomograms)]
+    table = pd.DataFrame(
+        {
+            "rlnTomoName": [t.name for t in tomograms],
+            **{SETTINGS[name]: [t.optics[name] for t in tomograms] for name in known},
+            "rlnTomoHand": -1.0,
+            "rlnOpticsGroupName": "opticsGroup1",
+            "rlnTomoTiltSeriesPixelSize": [t.pixel_size_angstrom for t in tomograms],
+            "rlnTomoTiltSeriesStarFile": [f"tilt_series/{t.name}.star" for t in tomograms],
+            **{f"rlnTomoSize{axis}": [t.size_px[k] for t in tomograms] for k, axis in ((2, "X"), (1, "Y"), (0, "Z"))},
+        }
+    )
+    starfile.write({"global": table}, folder / "tomograms.star", float_format="%.6f")
+
+
+def _tilt_table(tomogram: TomogramToWrite) -> pd.DataFrame:
+    used = tomogram.alignment.used
+    kept = tomogram.alignment.subset(used)
     exposure = kept.prior_dose_e_per_a2
     if exposure is None and kept.dose_e_per_a2 is not None and kept.acquisition_order is not None:
         exposure = accumulated_dose(kept.dose_e_per_a2, kept.acquisition_order)
-    tilts = pd.DataFrame(
+    return pd.DataFrame(
         {
-            "rlnMicrographName": [f"{index + 1:06d}@{stack}" for index in used],
+            "rlnMicrographName": [f"{index + 1:06d}@{tomogram.stack}" for index in used],
             "rlnTomoNominalStageTiltAngle": kept.tilt_deg,
             "rlnTomoXTilt": kept.x_tilt_deg,
             "rlnTomoYTilt": kept.tilt_deg,
             "rlnTomoZRot": kept.tilt_axis_deg,
-            "rlnTomoXShiftAngst": kept.shift_x_px * pixel_size_angstrom,
-            "rlnTomoYShiftAngst": kept.shift_y_px * pixel_size_angstrom,
+            "rlnTomoXShiftAngst": kept.shift_x_px * tomogram.pixel_size_angstrom,
+            "rlnTomoYShiftAngst": kept.shift_y_px * tomogram.pixel_size_angstrom,
             "rlnMicrographPreExposure": np.zeros(len(kept)) if exposure is None else exposure,
         }
     )
-    nz, ny, nx = size_px
-    tomograms = pd.DataFrame(
-        {
-            "rlnTomoName": [name],
-            **{theirs: [optics[ours]] for ours, theirs in SETTINGS.items() if ours in optics},
-            "rlnTomoHand": [-1.0],
-            "rlnOpticsGroupName": ["opticsGroup1"],
-            "rlnTomoTiltSeriesPixelSize": [pixel_size_angstrom],
-            "rlnTomoTiltSeriesStarFile": [f"tilt_series/{name}.star"],
-            "rlnTomoSizeX": [nx],
-            "rlnTomoSizeY": [ny],
-            "rlnTomoSizeZ": [nz],
-        }
-    )
-    (folder / "tilt_series").mkdir(parents=True, exist_ok=True)
-    starfile.write({name: tilts}, folder / "tilt_series" / f"{name}.star", float_format="%.6f")
-    starfile.write({"global": tomograms}, folder / "tomograms.star", float_format="%.6f")

@@ -25,6 +25,8 @@ class WarpSeries:
     alignment: TiltAlignment
     pixel_size_angstrom: float
     """That shifts were divided by."""
+    thickness_angstrom: float | None
+    """Of the volume that Warp is to reconstruct, where it says so."""
     ignored: tuple[str, ...]
     """Settings that change the geometry and are not followed here."""
 
@@ -64,7 +66,12 @@ def read_warp(path: Path, pixel_size_angstrom: float | None = None) -> WarpSerie
         prior_dose_e_per_a2=dose,
         acquisition_order=None if dose is None else np.argsort(np.argsort(dose, kind="stable"), kind="stable"),
     )
-    return WarpSeries(alignment=alignment, pixel_size_angstrom=pixel, ignored=_ignored(root))
+    return WarpSeries(
+        alignment=alignment,
+        pixel_size_angstrom=pixel,
+        thickness_angstrom=_thickness(root, path),
+        ignored=_ignored(root),
+    )
 
 
 def write_warp(
@@ -135,6 +142,11 @@ def _pixel_size(root: ElementTree.Element, path: Path) -> float | None:
                 raise DataError(f"{path}: a pixel size of {value:g} angstrom")
             return value
     return None
+
+
+def _thickness(root: ElementTree.Element, path: Path) -> float | None:
+    words = (root.get("VolumeDimensionsAngstrom") or "").split(",")
+    return finite(words[2], path, None, "VolumeDimensionsAngstrom") or None if len(words) == 3 else None
 
 
 def _ignored(root: ElementTree.Element) -> tuple[str, ...]:

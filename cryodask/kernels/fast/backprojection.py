@@ -70,7 +70,7 @@ def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[
     return buffer[start : start + size].view(dtype).reshape(shape)
 
 
-def _fused_vector_multiply_add(builder: _Ir, vector: _Ir, factor: _Ir, values: _Ir, total: _Ir) -> _Ir:
+def fused_vector_multiply_add(builder: _Ir, vector: _Ir, factor: _Ir, values: _Ir, total: _Ir) -> _Ir:
     """``factor * values + total`` for a scalar factor and vectors, each element rounded once."""
     suffix = "f32" if vector.element == ir.FloatType() else "f64"
     function_type = ir.FunctionType(vector, [vector] * 3)
@@ -127,7 +127,7 @@ def _add_group(
             for factors_at, number in ((near_at, sample), (far_at, after)):
                 factor = builder.load(builder.gep(factors_at, [entry]))
                 rows = load_rows(lines_at, number)
-                total = _fused_vector_multiply_add(builder, vector, factor, rows, total)
+                total = fused_vector_multiply_add(builder, vector, factor, rows, total)
         stored = builder.store(total, pointer_to_rows(sums_at, arguments[1]))
         stored.align = element_bytes
         return context.get_dummy_value()
