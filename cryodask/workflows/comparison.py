@@ -10,7 +10,7 @@ from typing import Any
 from cryodask.errors import DataError
 from cryodask.io.shrec import read_text
 from cryodask.kernels.scoring_ratios import GROUPS, localization_ratios, mean
-from cryodask.model.shrec21_paper import CLASSES, MISPRINTS, RECALL_BASE, SUBMISSIONS
+from cryodask.model.shrec21_paper import CLASSES, MISPRINTS, RECALL_BASE, SUBMISSIONS, TIMES
 from cryodask.model.shrec21_table1 import TABLE_1
 
 PAPER = "paper"
@@ -52,6 +52,7 @@ def _paper_row(name: str) -> Row:
         "f1": f1,
         "macro_f1": mean(f1[protein] for protein in TABLE_1),
         "groups": dict(zip(GROUPS, own.group_f1, strict=True)),
+        "time": dict(zip(("training", "inference"), TIMES[name], strict=True)),
     }
 
 

@@ -13,6 +13,7 @@ from cryodask.workflows import layout
 from cryodask.workflows.report import SHOWN_TOMOGRAMS, render_page, write_page
 from cryodask.workflows.report_images import image_of_folder, images_of_store
 from cryodask.workflows.report_slices import TomogramImage, slice_viewer
+from cryodask.workflows.report_structures import structure_table
 from cryodask.workflows.report_tomograms import StrictJudgement, TomogramSection, tomogram_sections
 from cryodask.workflows.run_record import versions
 from cryodask.workflows.search_inputs import is_store
@@ -35,6 +36,7 @@ def write_evaluation_report(
     """
     sections: list[TomogramSection] = []
     images: dict[str, TomogramImage] = {}
+    shapes = None
     run: dict[str, Any] = {"command": command, "seconds": seconds, "versions": versions()}
     if len(truth_paths) == 1 and is_store(truth_paths[0]):
         store = Store(truth_paths[0])
@@ -42,6 +44,7 @@ def write_evaluation_report(
         wanted = {own["tomogram"] for kind in result["examples"].values() for own in kind}
         images = images_of_store(store, sorted(wanted))
         run["structures"] = _structures(store, result)
+        shapes = structure_table(store, result["classification"]["labels"][1:])
     else:
         images = _folder_images(truth_paths, truths)
         sections = [_section(truth.load(), images[truth.name], picks) for truth in truths if truth.name in images]
@@ -55,6 +58,7 @@ def write_evaluation_report(
         n_picks=len(picks),
         evaluations={result["mode"]: result},
         run=run,
+        structures=shapes,
     )
     write_page(path, page)
 

@@ -20,6 +20,7 @@ from cryodask.workflows.report_evaluation import evaluation_pictures
 from cryodask.workflows.report_figures import confusion_matrix
 from cryodask.workflows.report_images import images_of_store
 from cryodask.workflows.report_numbers import (
+    comparison_head,
     comparison_rows,
     duration_text,
     mass_text,
@@ -29,6 +30,7 @@ from cryodask.workflows.report_numbers import (
     tomogram_rows,
 )
 from cryodask.workflows.report_slices import TomogramImage, gallery
+from cryodask.workflows.report_structures import structure_table
 from cryodask.workflows.report_tomograms import TomogramSection, tomogram_sections
 
 SHOWN_TOMOGRAMS = 4
@@ -96,6 +98,7 @@ def render_report(*, data: Store, picks: Particles, evaluations: Mapping[str, Va
         sections=sections,
         n_tomograms=n_tomograms,
         images=images_of_store(data, sorted(wanted)),
+        structures=structure_table(data, [str(entry["id"]) for entry in run.get("structures") or () if "id" in entry]),
         n_picks=len(picks),
         evaluations=evaluations,
         run=run,
@@ -111,11 +114,12 @@ def render_page(
     n_picks: int,
     evaluations: Mapping[str, Values],
     run: Values,
+    structures: Values | None = None,
 ) -> str:
     """The page from its parts: ``sections`` of ``n_tomograms`` tomograms, ``images`` that galleries are cut from."""
     main = "strict" if "strict" in evaluations else next(iter(evaluations), None)
-    structures = _structures(run)
-    weights = {own: entry.get("molecular_weight_kda") for own, entry in structures.items()}
+    known = _structures(run)
+    weights = {own: entry.get("molecular_weight_kda") for own, entry in known.items()}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"ratio": ratio_text, "number": number_text, "mass": mass_text, "duration": duration_text}
     template = environment.from_string(files(__package__).joinpath("report_template.html.j2").read_text("utf-8"))
@@ -128,11 +132,13 @@ def render_page(
         localization_columns=LOCALIZATION_COLUMNS,
         localization=list(_localization_rows(evaluations)),
         modes=list(evaluations),
-        classes=_class_rows(evaluations, structures),
+        classes=_class_rows(evaluations, known),
+        structures=structures,
         means=list(_mean_rows(evaluations)),
         confusion=_confusion(evaluations[main], weights) if main else None,
         pictures=evaluation_pictures(evaluations[main], weights) if main and evaluations[main] else [],
         comparison=comparison_rows(evaluations[main]) if main and evaluations[main] else [],
+        comparison_head=comparison_head(evaluations[main]) if main and evaluations[main] else [],
         tomograms=tomogram_rows(evaluations[main]) if main and evaluations[main] else None,
         picks=pick_rows(evaluations[main]) if main and evaluations[main] else [],
         galleries=_galleries(evaluations.get(main or "", {}), images),

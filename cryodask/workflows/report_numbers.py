@@ -52,6 +52,12 @@ def comparison_rows(evaluation: Values) -> list[list[Cell]]:
     return [_compared(row) for row in (own, *others)]
 
 
+def comparison_head(evaluation: Values) -> list[str]:
+    """Names of the columns of ``comparison_rows``."""
+    groups = evaluation["classification"]["groups"]
+    return ["method", "mode", *COMPARED_COUNTS, *COMPARED_RATIOS, "macro F1", *groups, "training", "inference"]
+
+
 def _compared(row: Values) -> list[Cell]:
     found, groups = row["localization"], row["groups"]
     counts = [cell(number_text(found[key]), found[key]) for key in COMPARED_COUNTS]
@@ -61,7 +67,21 @@ def _compared(row: Values) -> list[Cell]:
         (row["mode"], row["mode"]),
         *counts,
         *(cell(ratio_text(value), value) for value in ratios),
+        *_times(row),
     ]
+
+
+def _times(row: Values) -> list[Cell]:
+    """Training and inference as their authors state them, in words; nothing for what ran here."""
+    stated = row.get("time") or {}
+    return [(stated.get(key) or "–", _seconds(stated.get(key) or "")) for key in ("training", "inference")]
+
+
+def _seconds(words: str) -> int | str:
+    """Of such as ``2 h 6 min``; "" for nothing."""
+    parts = words.split()
+    unit = {"h": 3600, "min": 60}
+    return sum(int(n) * unit[name] for n, name in zip(parts[::2], parts[1::2], strict=True)) if parts else ""
 
 
 def tomogram_rows(evaluation: Values) -> dict[str, Any] | None:

@@ -196,7 +196,8 @@ def test_report_of_an_evaluation_shows_its_numbers_and_the_tomogram(
     assert f"F1 = {result['localization']['F1']:.3f}" in page
     assert f"macro F1 = {result['classification']['macro_f1']:.3f}" in page
     assert all(f">{name}</td>" in page for name in ("these picks", "DeepFinder", "TM-F"))
-    for title in ("Comparison", "Classes", "Figures", "Tomogram model_000", "How it was made"):
+    assert '<td data-value="7560">2 h 6 min</td>' in page  # Table 7 of the paper
+    for title in ("Comparison", "Classes", "Structures", "Figures", "Tomogram model_000", "How it was made"):
         assert f"<h2>{title}</h2>" in page
     assert page.count('class="viewer"') == 1
     misses = page.partition("<h2>Missed particles, heaviest first</h2>")[2].partition("</section>")[0]
