@@ -113,6 +113,7 @@ def run(
         dark=contrast == "dark",
         mode=mode,
         keep_maps=not drop_maps,
+        file_binning=None if _parameters_given() else 1,
         command=command_line(),
     )
 
@@ -214,6 +215,12 @@ def _failed(journal: Journal, folder: Path, names: Sequence[str], fresh: bool) -
         shutil.rmtree(folder / TOMOGRAMS / entry.name, ignore_errors=True)
 
     return forget_failures(journal, names, fresh=fresh, remove=remove)
+
+
+def _parameters_given() -> bool:
+    """A microscope's images are as large as their user wants them: as in `reconstruct`, nobody bins them unasked."""
+    given = click.get_current_context().params
+    return any(given.get(name) for name in ("preset", "config", "settings"))
 
 
 def _stages(text: str | None) -> tuple[str, ...] | None:

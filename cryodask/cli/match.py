@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 @classes_option
 @click.option("--angular-step", type=float, metavar="DEG", help="Spacing of the rotations that are tried.")
 @click.option(
+    "--angles",
+    type=InputPath(),
+    metavar="FILE",
+    help="Rotations of your own, one a line: rot tilt psi in degrees, or the nine numbers of a matrix.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["auto", "low-rank", "fft"]),
     help="How scores are computed: fft exactly, one transform a rotation; low-rank by few correlations, with exact "
@@ -53,6 +60,15 @@ if TYPE_CHECKING:
 @click.option(
     "--template-voxel-size", type=float, metavar="ANGSTROM", help="Of MRC templates; wins over their headers."
 )
+@click.option(
+    "--maps",
+    "kept_maps",
+    type=click.Choice(["mrc", "zarr", "none"]),
+    default="zarr",
+    show_default=True,
+    help="Score and angle maps: as MRC files too, in OUTPUT/maps.zarr only, or removed at the end.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of the random rotations that low-rank bases are made of.")
 @click.option("--max-picks", type=click.IntRange(min=1), help="Candidates kept per template.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for picks.star, job.json.")
 @parameter_options()
@@ -65,11 +81,14 @@ def match(
     templates: tuple[str, ...],
     classes: tuple[str, ...] | None,
     angular_step: float | None,
+    angles: Path | None,
     engine: str | None,
     contrast: str,
     tilt_angles: Path | None,
     voxel_size: float | None,
     template_voxel_size: float | None,
+    kept_maps: str,
+    seed: int | None,
     max_picks: int | None,
     output: Path,
     parameters: RunParameters,
@@ -85,16 +104,20 @@ def match(
     """
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
+    from cryodask.io.angle_files import read_rotations
     from cryodask.io.store import Store
     from cryodask.params import changed
     from cryodask.workflows.match import MatchJob
     from cryodask.workflows.match import match as run
     from cryodask.workflows.picks_folder import common_frame, make_folder, store_picks, write_picks
+    from cryodask.workflows.score_maps import write_maps
     from cryodask.workflows.search_inputs import TemplateRequest, is_store, open_templates, open_tomograms, require_room
 
     chosen = changed(parameters.matching, "--angular-step", angular_step_deg=angular_step)
     chosen = changed(chosen, "--max-picks", max_picks=max_picks)
     chosen = changed(chosen, "--engine", engine=engine)
+    chosen = changed(chosen, "--seed", seed=seed)
+    matrices = None if angles is None else read_rotations(angles)
     in_place = is_store(tomogram) and output.resolve() == tomogram.resolve()
     maps = Store(output if in_place else output_folder(output) / "maps.zarr")
     tomograms = open_tomograms(tomogram, voxel_size_angstrom=voxel_size, tilt_angles=tilt_angles)
@@ -109,12 +132,22 @@ def match(
         with open_session(cluster, performance_report) as session:
             found = open_templates(request, maps, client=session.client, progress=progress)
             require_room(tomograms, found)
-            job = MatchJob(tomograms=tomograms, templates=found, parameters=chosen, dark=contrast == "dark")
+            job = MatchJob(
+                tomograms=tomograms,
+                templates=found,
+                parameters=chosen,
+                dark=contrast == "dark",
+                matrices=matrices,
+            )
             result = run(maps, job, client=session.client, progress=progress, overwrite=overwrite)
         if in_place:
             store_picks(maps, job, result)
         else:
             write_picks(output, job, result)
+            if kept_maps == "mrc":
+                write_maps(output, maps, job, result)
+            elif kept_maps == "none":
+                shutil.rmtree(maps.path)
     record = result.record
     if not record["picks"]:
         notices([f"no score reaches matching.threshold_z = {chosen.threshold_z:g}: try --set matching.threshold_z=4"])

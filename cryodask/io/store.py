@@ -159,6 +159,9 @@ class Store:
 
     def is_complete(self, group: str, token: str | None = None) -> bool:
         """Whether ``group`` is there and finished (and, if ``token`` is given, made from exactly that)."""
+        if not (self._folder(group) / METADATA).exists():
+            self.check()  # without looking for what else there is, as the message of an error would
+            return False
         try:
             record = self._record(group)
         except NotInStoreError:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cryodask.backend import Array, as_device_array, namespace, to_host
+from cryodask.backend import Array, as_device_array, fast_path, namespace, to_host
 from cryodask.errors import ConfigError, DataError
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -145,12 +145,16 @@ def dilated_ids(occupancy: Array, voxel: Ints) -> Ints:
     shape = _volume_shape(occupancy)
     if not len(voxel):
         return np.zeros(0, dtype=np.int64)
-    neighbours = np.clip(voxel[None] + _CROSS[:, None], 0, np.asarray(shape) - 1)
-    index = np.ravel_multi_index(tuple(np.moveaxis(neighbours, -1, 0)), shape)
+    index = np.ravel_multi_index(tuple(neighbour_voxels(voxel, shape).T), shape)
     xp = namespace(occupancy)
-    values = xp.take(xp.reshape(occupancy, (-1,)), as_device_array(index.reshape(-1), occupancy))
+    values = xp.take(xp.reshape(occupancy, (-1,)), as_device_array(index, occupancy))
     ids: Ints = _whole_ids(to_host(values)).reshape(len(_CROSS), -1).max(axis=0)
     return ids
+
+
+def neighbour_voxels(voxel: Ints, shape: tuple[int, int, int]) -> Ints:
+    """(7 m, 3) each of the voxels (m, 3) and its six neighbours, neighbour by neighbour, kept inside the volume."""
+    return np.asarray(np.clip(voxel[None] + _CROSS[:, None], 0, np.asarray(shape) - 1).reshape(-1, 3))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,17 +180,42 @@ def extents(occupancy: Array, n_particles: int) -> Extents:
 
     Raises DataError if the mask holds an id beyond ``n_particles``, or a value that is no id.
     """
+    volume, sums = extent_sums(occupancy, n_particles)
+    return extents_of(volume[1:], sums[1:])
+
+
+def extents_of(volume: Ints, sums: Ints) -> Extents:
+    """Extents from the voxels (n,) of each particle and the sums (n, 3) of their coordinates."""
+    centroid = np.full((len(volume), 3), np.nan)
+    np.divide(sums, volume[:, None], out=centroid, where=volume[:, None] > 0)
+    return Extents(radius_voxel=np.asarray(np.cbrt(3 * volume / (4 * np.pi))), centroid_voxel=centroid)
+
+
+def extent_sums(occupancy: Array, n_particles: int) -> tuple[Ints, Ints]:
+    """Voxels (n + 1,) of each id from 0 (whose own is 0) and sums (n + 1, 3) of their coordinates; errors as above."""
     shape = _volume_shape(occupancy)
     host = to_host(occupancy)
+    if fast_path(occupancy) == "numba" and np.issubdtype(host.dtype, np.integer):
+        return _sums_in_one_pass(host, n_particles)
     index = np.flatnonzero(host)
     ids = _whole_ids(host.reshape(-1)[index])
     if len(ids) and ids.max() > n_particles:
         raise foreign_id(int(ids.max()), n_particles)
-    volume = np.bincount(ids, minlength=n_particles + 1)[1:]
-    sums = [np.bincount(ids, weights=axis, minlength=n_particles + 1)[1:] for axis in np.unravel_index(index, shape)]
-    centroid = np.full((n_particles, 3), np.nan)
-    np.divide(np.stack(sums, axis=1), volume[:, None], out=centroid, where=volume[:, None] > 0)
-    return Extents(radius_voxel=np.asarray(np.cbrt(3 * volume / (4 * np.pi))), centroid_voxel=centroid)
+    sums = [np.bincount(ids, axis, n_particles + 1).astype(np.int64) for axis in np.unravel_index(index, shape)]
+    return np.bincount(ids, minlength=n_particles + 1).astype(np.int64), np.stack(sums, axis=1)
+
+
+def _sums_in_one_pass(occupancy: npt.NDArray[Any], n_particles: int) -> tuple[Ints, Ints]:
+    """Voxels of each id from 0, and the sums of their coordinates (z, y, x)."""
+    from cryodask.kernels.fast.extents import sum_extents
+
+    volume, sums = np.zeros(n_particles + 1, dtype=np.int64), np.zeros((n_particles + 1, 3), dtype=np.int64)
+    stranger = sum_extents(occupancy, volume, sums)
+    if stranger < 0:
+        raise _no_id(stranger)
+    if stranger:
+        raise foreign_id(int(occupancy.max()), n_particles)
+    return volume, sums
 
 
 def foreign_id(particle: int, n_particles: int) -> DataError:
@@ -201,8 +230,14 @@ def _whole_ids(values: npt.NDArray[Any]) -> Ints:
     if not np.issubdtype(values.dtype, np.integer):
         wrong = values[(values != np.rint(values)) | (values < 0)]
         if len(wrong):
-            raise DataError(f"occupancy mask holds {wrong[0]}, which is no particle id; ids are whole numbers from 0")
+            raise _no_id(wrong[0])
+    elif len(values) and values.min() < 0:
+        raise _no_id(values.min())
     return values.astype(np.int64)
+
+
+def _no_id(value: Any) -> DataError:  # noqa: ANN401  (a number)
+    return DataError(f"occupancy mask holds {value}, which is no particle id; ids are whole numbers from 0")
 
 
 def _volume_shape(occupancy: Array) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,19 @@ SHREC21_CLASS_IDS = (
 
 SHREC21_MOLECULAR_WEIGHT_KDA: Mapping[str, float] = {name: row.molecular_weight_kda for name, row in TABLE_1.items()}
 """Table 1 of the SHREC 2021 paper."""
+
+
+class TruthSource(Protocol):
+    """A truth that is read where it is needed: small, picklable, and as good as the truth itself."""
+
+    @property
+    def name(self) -> str:
+        """Name of the tomogram, as the picks call it."""
+        ...
+
+    def load(self) -> Truth:
+        """The truth; DataError or StoreError if it is missing or damaged."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +81,10 @@ class Truth:
                 f"truth of {self.name!r}: particles of class {', '.join(unknown)}, but its classes are "
                 f"{', '.join(self.class_ids)}"
             )
+
+    def load(self) -> Truth:
+        """The truth itself, which is at hand."""
+        return self
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dask.delayed import delayed
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels.scoring import Counts
-from cryodask.model.evaluation import Truth
+from cryodask.model.evaluation import TruthSource
 from cryodask.model.particles import Particles
 from cryodask.ops.evaluation_details import Details, details_of
 from cryodask.ops.evaluation_modes import MODES, Scene, check_frame
@@ -40,6 +40,8 @@ class EvaluationCounts:
     """(class, picks) of the classes that the truth does not have, by name."""
     duplicates: int = 0
     """Picks that repeat class and position of an earlier one of the same tomogram."""
+    weight_kda: tuple[tuple[str, float], ...] = ()
+    """(class, molecular weight) of the classes whose weight is known, by name."""
 
     @classmethod
     def zero(cls, mode: str, labels: tuple[str, ...], excluded: tuple[str, ...]) -> EvaluationCounts:
@@ -73,19 +75,21 @@ class EvaluationCounts:
             ceiling=self.ceiling.merge(other.ceiling),
             details=self.details.merge(other.details),
             duplicates=self.duplicates + other.duplicates,
+            # Should two tomograms differ, the lighter one holds, whichever comes first.
+            weight_kda=tuple(sorted(dict(sorted({*self.weight_kda, *other.weight_kda}, reverse=True)).items())),
             unknown_classes=tuple(sorted(unknown.items())),
         )
 
 
 def count_tomogram(
-    truth: Truth, picks: Particles, *, mode: str = "strict", excluded: Sequence[str] | None = None
+    truth: TruthSource, picks: Particles, *, mode: str = "strict", excluded: Sequence[str] | None = None
 ) -> EvaluationCounts:
     """Counts of one tomogram.
 
     Parameters
     ----------
     truth
-        What is there.
+        What is there, or where to read it.
     picks
         The submission for this tomogram: best first (``shrec21`` takes the order, ``strict`` the scores and then the
         order). Classes are compared without regard to case.
@@ -99,13 +103,14 @@ def count_tomogram(
     if mode not in MODES:
         raise ConfigError(f"unknown evaluation mode {mode!r}; known modes: {', '.join(MODES)}")
     scorer, default = MODES[mode]
+    truth = truth.load()
     left_out = sorted({int(label) for label in truth.label_of(default if excluded is None else excluded)})
     if excluded is not None and left_out[:1] == [-1]:
         unknown = [name for name in excluded if truth.label_of([name])[0] < 0]
         raise ConfigError(f"excluded classes {', '.join(unknown)} are not in the truth: {', '.join(truth.class_ids)}")
     left_out = [label for label in left_out if label > 0]
 
-    scene = Scene.of(truth)
+    scene = Scene.of(truth, picks)
     check_frame(scene)
     itself = truth.particles.take(~np.isin(scene.label, left_out))
     unknown_classes = Counter(map(str, picks.class_id[truth.label_of(picks.class_id) < 0]))
@@ -118,6 +123,7 @@ def count_tomogram(
         ceiling=scorer(scene, itself, left_out).counts,
         details=details_of(truth, scene.label, picks, judged),
         duplicates=_duplicates(picks),
+        weight_kda=tuple(sorted(truth.molecular_weight_kda.items())),
         unknown_classes=tuple(sorted(unknown_classes.items())),
     )
 
@@ -128,7 +134,7 @@ def _duplicates(picks: Particles) -> int:
 
 
 def evaluate_counts(
-    pairs: Sequence[tuple[Truth, Particles]], *, mode: str = "strict", excluded: Sequence[str] | None = None
+    pairs: Sequence[tuple[TruthSource, Particles]], *, mode: str = "strict", excluded: Sequence[str] | None = None
 ) -> Any:  # noqa: ANN401  (dask's Delayed has no static type)
     """Delayed ``EvaluationCounts`` over all (truth, picks of its tomogram) pairs: one task each, merged in a tree."""
     if not pairs:
@@ -150,16 +156,25 @@ def picks_by_tomogram(picks: Particles, names: Sequence[str]) -> tuple[list[Part
 
     Picks for a single truth need not name it. Raises DataError if no pick belongs to any of several tomograms.
     """
-    given = sorted({str(name) for name in picks.tomogram})
-    strangers = [name for name in given if name not in names]
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(picks.tomogram.tolist()):
+        rows.setdefault(str(name), []).append(row)
+    given = sorted(rows)
+    known = set(names)
+    strangers = [name for name in given if name not in known]
     if len(names) == 1 and len(given) == 1 and strangers:
         note = [f"the picks name the tomogram {given[0]!r}, the truth {names[0]!r}: taken as the same"] * bool(given[0])
         return [picks], note
     if given and len(strangers) == len(given):
         raise DataError(
-            f"no pick belongs to an evaluated tomogram: the picks name {', '.join(map(repr, given))}, "
-            f"the truth {', '.join(map(repr, names))}; rename the tomograms in the picks"
+            f"no pick belongs to an evaluated tomogram: the picks name {_some(given)}, "
+            f"the truth {_some(names)}; rename the tomograms in the picks"
         )
-    counts = {name: int(np.sum(picks.tomogram == name)) for name in strangers}
-    notes = [f"{count} picks of tomogram {name!r} left out: it has no truth here" for name, count in counts.items()]
-    return [picks.of_tomogram(name) for name in names], notes
+    notes = [f"{len(rows[name])} picks of tomogram {name!r} left out: it has no truth here" for name in strangers]
+    return [picks.take(np.array(rows.get(name, []), dtype=np.int64)) for name in names], notes
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    """The first of many names."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + rest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from cryodask.kernels.scoring import (
     Floats,
     Ints,
     Judged,
-    dilated_ids,
     distances,
-    extents,
     nearest_voxels,
 )
 from cryodask.kernels.scoring_czii import score_czii
@@ -25,6 +23,8 @@ from cryodask.kernels.scoring_shrec21 import first_picks, score_shrec21
 from cryodask.kernels.scoring_strict import score_strict
 from cryodask.model.evaluation import Truth
 from cryodask.model.particles import Particles
+from cryodask.model.source import ArraySource
+from cryodask.ops.mask_scan import scan_mask
 
 STRICT_TOLERANCE_ANGSTROM = 25.0
 """Least tolerance of mode ``strict``: 2.5 voxels of the benchmark's 10 angstrom."""
@@ -39,7 +39,8 @@ class Scene:
     """A truth as tables: what every mode scores against."""
 
     truth: Truth
-    occupancy: Any
+    looked_up: tuple[Ints, Ints] | None
+    """Voxels, as their place in the flattened mask in rising order, and the particles there; None without a mask."""
     voxel: Floats
     label: Ints
     radius_voxel: Floats
@@ -47,16 +48,41 @@ class Scene:
     """From the mask, if there is one."""
 
     @classmethod
-    def of(cls, truth: Truth) -> Scene:
-        occupancy = truth.read_occupancy()
+    def of(cls, truth: Truth, picks: Particles) -> Scene:
+        """The truth, and what of its mask ``picks`` and the truth's own particles need."""
         label = truth.label_of(truth.particles.class_id)
-        measured = None if occupancy is None else extents(occupancy, len(label))
+        looked_up, measured = _read_mask(truth, picks)
         radius = np.zeros(len(label)) if measured is None else measured.radius_voxel.copy()
         known = {truth.label_of([name])[0]: value for name, value in truth.radius_angstrom.items()}
         for row, own in enumerate(label):
             radius[row] = known.get(own, radius[row] * truth.voxel_size_angstrom) / truth.voxel_size_angstrom
         voxel = truth.particles.voxels(truth.shape, truth.voxel_size_angstrom)
-        return cls(truth=truth, occupancy=occupancy, voxel=voxel, label=label, radius_voxel=radius, extents=measured)
+        return cls(truth=truth, looked_up=looked_up, voxel=voxel, label=label, radius_voxel=radius, extents=measured)
+
+    def particle_at(self, voxel: Ints) -> Ints:
+        """(m,) id of the particle that each voxel (m, 3) of a pick or true centre lies on, 0 for none."""
+        if self.looked_up is None:
+            raise DataError(
+                f"truth of {self.truth.name!r} has no occupancy mask, which mode shrec21 needs; use mode strict"
+            )
+        places, ids = self.looked_up
+        found: Ints = ids[np.searchsorted(places, np.ravel_multi_index(tuple(voxel.T), self.truth.shape))]
+        return found
+
+
+def _read_mask(truth: Truth, picks: Particles) -> tuple[tuple[Ints, Ints] | None, Extents | None]:
+    """Particles at the voxels of picks and true centres, and the extents of all, in one pass over the mask."""
+    if truth.occupancy is None:
+        return None, None
+    voxels = [
+        nearest_voxels(own.voxels(truth.shape, truth.voxel_size_angstrom), truth.shape)[0]
+        for own in (picks, truth.particles)
+    ]
+    places = np.unique(np.ravel_multi_index(tuple(np.concatenate(voxels).T), truth.shape))
+    voxel = np.stack(np.unravel_index(places, truth.shape), axis=1)
+    source = ArraySource(truth.occupancy) if isinstance(truth.occupancy, np.ndarray) else truth.occupancy
+    measured, ids = scan_mask(source, len(truth.particles), voxel)
+    return (places, ids), measured
 
 
 Scorer: TypeAlias = Callable[[Scene, Particles, Sequence[int]], Judged]
@@ -64,10 +90,8 @@ Scorer: TypeAlias = Callable[[Scene, Particles, Sequence[int]], Judged]
 
 def _shrec21(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Judged:
     truth = scene.truth
-    if scene.occupancy is None:
-        raise DataError(f"truth of {truth.name!r} has no occupancy mask, which mode shrec21 needs; use mode strict")
     voxel, outside = nearest_voxels(picks.voxels(truth.shape, truth.voxel_size_angstrom), truth.shape)
-    particle = dilated_ids(scene.occupancy, voxel)
+    particle = scene.particle_at(voxel)
     _check_distances(scene, voxel, particle, excluded)
     return score_shrec21(
         scene.voxel,
@@ -88,9 +112,9 @@ def _strict(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Judged:
     position = picks.voxels(truth.shape, truth.voxel_size_angstrom)
     voxel, outside = nearest_voxels(position, truth.shape)
     on_excluded: Bools | None = None
-    if scene.occupancy is not None:
+    if scene.looked_up is not None:
         label_of_id = np.concatenate([[0], scene.label])
-        on_excluded = ~outside & np.isin(label_of_id[dilated_ids(scene.occupancy, voxel)], excluded)
+        on_excluded = ~outside & np.isin(label_of_id[scene.particle_at(voxel)], excluded)
     return score_strict(
         scene.voxel,
         scene.label,
@@ -110,7 +134,7 @@ def _czii(scene: Scene, picks: Particles, excluded: Sequence[int]) -> Judged:
     position = picks.voxels(truth.shape, truth.voxel_size_angstrom)
     _, outside = nearest_voxels(position, truth.shape)
     unknown = sorted({str(truth.labels[own]) for own, r in zip(scene.label, scene.radius_voxel, strict=True) if not r})
-    if unknown and scene.occupancy is None:
+    if unknown and scene.looked_up is None:
         raise DataError(
             f"truth of {truth.name!r} does not tell the radius of {', '.join(unknown)}, which mode czii needs; give it "
             "an occupancy mask, or use mode strict"

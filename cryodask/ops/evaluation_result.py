@@ -28,17 +28,18 @@ def finalise(
     Keys: ``mode``, ``n_tomograms``; ``localization`` with RR, TP, FP, FN, MH, AD (mean distance to the centre in
     voxels), recall, precision, miss_rate, F1; ``classification`` with ``f1`` of each evaluated class, ``macro_f1``
     (mean over the proteins present in the truth), ``confusion`` (rows true, columns picked, both as ``labels``) and
-    ``groups`` (mean F1 of the small, medium and large proteins; None without ``molecular_weight_kda``); ``ceiling``,
-    the localization and macro_f1 of the truth evaluated against itself; ``picks``, how many were submitted, and of
-    them outside the volume (``clipped``), ``duplicate``, ``further`` ones on a particle, of ``unknown_class`` and
-    ``not_evaluated``; ``distances``, ``orientation``, ``curve``, ``weight_correlation``, ``tomograms`` and
-    ``examples`` (see ``evaluation_statistics``); ``intervals`` from resampling; and ``notes``, sentences for the
-    reader. Mode ``czii`` adds ``f_beta``: ``beta``, the value of each ``class``, and their ``score``, the mean weighted
-    by ``class_weights`` (1 where a class has none).
+    ``groups`` (mean F1 of the small, medium and large proteins by ``molecular_weight_kda``, which is that of the
+    truths unless given; None where it is not known); ``ceiling``, the localization and macro_f1 of the truth
+    evaluated against itself; ``picks``, how many were submitted, and of them outside the volume (``clipped``),
+    ``duplicate``, ``further`` ones on a particle, of ``unknown_class`` and ``not_evaluated``; ``distances``,
+    ``orientation``, ``curve``, ``weight_correlation``, ``tomograms`` and ``examples`` (see
+    ``evaluation_statistics``); ``intervals`` from resampling; and ``notes``, sentences for the reader. Mode ``czii``
+    adds ``f_beta``: ``beta``, the value of each ``class``, and their ``score``, the mean weighted by
+    ``class_weights`` (1 where a class has none).
     """
     f1 = _class_f1(counts, counts.picks)
     proteins = _proteins(counts, f1)
-    weights = {name.casefold(): value for name, value in (molecular_weight_kda or {}).items()}
+    weights = {name.casefold(): value for name, value in (molecular_weight_kda or dict(counts.weight_kda)).items()}
     known = {name: weights[name.casefold()] for name in proteins if name.casefold() in weights}
     labels = [counts.labels.index(name) for name in proteins]
     return {

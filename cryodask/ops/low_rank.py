@@ -50,6 +50,7 @@ class LowRankSettings:
     coarse_step_deg: float
     tolerance: float
     keep: float
+    seed: int = 0
 
 
 def sampler_of(template: FineTemplate) -> TemplateSampler:
@@ -68,7 +69,7 @@ def make_banks(template: FineTemplate, settings: LowRankSettings) -> CoarseToFin
     """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram."""
     sampler = sampler_of(template)
     with _one_thread():
-        whole = build_basis(sampler, settings.tolerance)
+        whole = build_basis(sampler, settings.tolerance, seed=settings.seed)
         coarse = whole.first(whole.components(COARSE_TOLERANCE))
         count = len(whole.strength_rank)
         fine = whole.first(min(count, max(LARGEST_BASIS, len(coarse.strength_rank))))
@@ -89,6 +90,12 @@ def flips_of_tilts(tilt_deg: Sequence[float] | None) -> Flips:
     """The turns that a search with this missing wedge does not notice."""
     box = (_SMALL,) * 3
     return flips_of(None if tilt_deg is None else wedge_mask(box, tilt_deg, np.zeros(1, np.float32)), box)
+
+
+def fine_rotations(tilt_deg: Sequence[float] | None, settings: LowRankSettings) -> Matrices:
+    """(n, 3, 3) the rotations that the best voxels are searched at."""
+    flips = flips_of_tilts(tilt_deg)
+    return flipped(representatives(settings.angular_step_deg, flips), flips)
 
 
 def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings) -> Matrices:

@@ -60,6 +60,7 @@ BOUNDS: dict[str, Bound] = {
     "ReconstructionParameters.hot_pixel_sigma": Bound(1, 1_000),
     "MatchingParameters.angular_step_deg": Bound(0.5, 90, "deg"),
     "MatchingParameters.low_pass_angstrom": Bound(1, 1_000, "angstrom"),
+    "MatchingParameters.seed": Bound(0, 2**32 - 1),
     "MatchingParameters.tolerance": Bound(0.01, 0.5),
     "MatchingParameters.coarse_step_deg": Bound(5, 90, "deg"),
     "MatchingParameters.keep": Bound(0.0001, 1),

@@ -157,6 +157,8 @@ class MatchingParameters:
     whiten: bool = True
     """Divide tomogram and template by the tomogram's radial amplitude spectrum within the wedge."""
     rotations_per_task: int = 128
+    seed: int = 0
+    """Of the random rotations that a low-rank basis is made of."""
     tolerance: float = 0.1
     """Length that the low-rank basis may miss of a template of unit length, on average: bounds the error of a score."""
     coarse_step_deg: float = 18.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cryodask.errors import ConfigError, DataError
+from cryodask.io.alignments.relion import read_tomograms
 from cryodask.io.star_blocks import read_blocks
 from cryodask.io.store import Store
 from cryodask.io.store_spec import check_name
@@ -24,8 +25,13 @@ STAGES = ("reconstruct", "match", "evaluate")
 MAX_BYTES = 64 * 2**20
 """Of a manifest; a hundred thousand tomograms need a tenth of it."""
 
-COLUMNS = ("name", "stages", "tilt_series", "tomogram", "model", "voxel_size_angstrom", "tilt_angles", "truth")
+ALIGNMENT_FILES = ("xf", "xtilt", "tilt_com", "aln", "mdoc", "warp")
+ALIGNMENT_NUMBERS = ("tilt_axis_deg", "x_tilt_deg", "angle_offset_deg")
+"""Columns for the images of a microscope, as the options of ``reconstruct`` are called."""
+
 PATHS = ("tilt_series", "tomogram", "tilt_angles", "truth")
+NUMBERS = ("voxel_size_angstrom",)
+COLUMNS = ("name", "stages", "model", *PATHS, *NUMBERS, *ALIGNMENT_FILES, *ALIGNMENT_NUMBERS)
 
 RELION = {"rlnTomoName": "name", "rlnTomoReconstructedTomogram": "tomogram", "rlnTomoReconstructedTomogramDenoised": ""}
 """Columns of RELION's tables of tomograms that mean one of ours; its others are passed over."""
@@ -40,12 +46,15 @@ class Entry:
     name: str
     stages: tuple[str, ...]
     tilt_series: str | None = None
-    """Data set that holds the tilt series ``model``."""
+    """Data set with the tilt series ``model``; or a stack, XML or tomograms.star, as ``reconstruct`` takes them."""
     tomogram: str | None = None
     """MRC file, or data set that holds the tomogram of ``model``."""
     model: str | None = None
     voxel_size_angstrom: float | None = None
+    """Of the tomogram, or of the images of a stack."""
     tilt_angles: str | None = None
+    alignment: Mapping[str, str | float] = field(default_factory=dict)
+    """Files and numbers that say how a stack is aligned, by column."""
     truth: str | None = None
     """Data set or SHREC folder to score against; None takes the data set that the tomogram came from."""
 
@@ -130,6 +139,16 @@ def _entries_of(where: str, row: Row, folder: Path, stages: Sequence[str] | None
         raise ConfigError(f"{where}: neither a tilt_series nor a tomogram is given")
     chosen = _stages(where, values.get("stages"), stages, "tilt_series" in paths)
     voxel = _number(where, "voxel_size_angstrom", values.get("voxel_size_angstrom"))
+    alignment: dict[str, str | float] = {
+        key: str(folder / str(values[key])) for key in ALIGNMENT_FILES if key in values
+    }
+    for key in ALIGNMENT_NUMBERS:
+        if (number := _number(where, key, values.get(key))) is not None:
+            alignment[key] = number
+    if alignment and (is_store(Path(start)) or "tilt_series" not in paths):
+        raise ConfigError(
+            f"{where}: {next(iter(alignment))} belongs to the images of a microscope, which {start} is not"
+        )
     models: Sequence[str | None] = [str(values["model"])] if "model" in values else _models(Path(start), paths)
     names = [str(values["name"])] if "name" in values else []
     if len(names) == len(models) == 1:
@@ -140,7 +159,14 @@ def _entries_of(where: str, row: Row, folder: Path, stages: Sequence[str] | None
         names = [model or _stem(Path(start)) for model in models]
     try:
         return [
-            Entry(name=check_name(_flat(name)), stages=chosen, model=model, voxel_size_angstrom=voxel, **paths)
+            Entry(
+                name=check_name(_flat(name)),
+                stages=chosen,
+                model=model,
+                voxel_size_angstrom=voxel,
+                alignment=alignment,
+                **paths,
+            )
             for name, model in zip(names, models, strict=True)
         ]
     except ConfigError as error:
@@ -155,6 +181,8 @@ def _flat(name: str) -> str:
 
 def _models(start: Path, paths: Mapping[str, str]) -> Sequence[str | None]:
     """The models of a data set, or None for a file; what is not there yet shows when its turn comes."""
+    if start.suffix.lower() == ".star" and start.is_file():
+        return [tomogram.name for tomogram in read_tomograms(start)]
     if not is_store(start):
         return [None]
     try:
@@ -165,7 +193,7 @@ def _models(start: Path, paths: Mapping[str, str]) -> Sequence[str | None]:
 
 def _stem(path: Path) -> str:
     name = path.name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".zarr")
-    for suffix in MRC_SUFFIXES:
+    for suffix in (*MRC_SUFFIXES, ".st", ".xml"):
         name = name.removesuffix(suffix)
     return name
 
@@ -250,7 +278,9 @@ def _star_rows(text: str, path: Path) -> Iterable[tuple[str, Row]]:
             row = dict(zip(block.columns, cells, strict=True))
             own = {RELION.get(key, key): value for key, value in row.items() if not _is_foreign(key)}
             scale = _relion_voxel_size(row)
-            if scale is not None:
+            if not {"tomogram", "tilt_series"} & set(own) and "rlnTomoTiltSeriesStarFile" in row:
+                own |= {"tilt_series": path.name, "model": row["rlnTomoName"]}
+            elif scale is not None:
                 own.setdefault("voxel_size_angstrom", scale)
             yield f"{path}, line {line}", own
 

@@ -34,6 +34,7 @@ class BatchRequest:
     dark: bool = True
     mode: str = "strict"
     keep_maps: bool = True
+    file_binning: int | None = None
     command: str = ""
 
     def write(self, folder: Path) -> None:
@@ -80,11 +81,21 @@ class BatchRequest:
             dark=self.dark,
             mode=self.mode,
             keep_maps=self.keep_maps,
+            file_binning=self.file_binning,
             overwrite=overwrite,
         )
 
 
-_PLAIN = ("templates", "classes", "template_voxel_size_angstrom", "dark", "mode", "keep_maps", "command")
+_PLAIN = (
+    "templates",
+    "classes",
+    "template_voxel_size_angstrom",
+    "dark",
+    "mode",
+    "keep_maps",
+    "file_binning",
+    "command",
+)
 
 
 def _parameters(values: dict[str, Any]) -> RunParameters:

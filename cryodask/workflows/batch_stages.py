@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from distributed import Client
 from cryodask.errors import ClusterError, CryodaskError, DataError, NotInStoreError
 from cryodask.io.atomic import disk_is_full
 from cryodask.io.pick_files import read_picks
+from cryodask.io.scratch import scratch_folder
 from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.model.progress import NullProgress, Progress
@@ -24,12 +25,13 @@ from cryodask.params.loader import to_dict
 from cryodask.params.schema import RunParameters
 from cryodask.params.tokens import token
 from cryodask.workflows import layout
-from cryodask.workflows.batch_manifest import Entry
+from cryodask.workflows.batch_manifest import ALIGNMENT_FILES, Entry
 from cryodask.workflows.evaluate import evaluate, read_truths, truth_of_model
 from cryodask.workflows.match import MatchJob, match
 from cryodask.workflows.mrc_inputs import read_tilt_angles
 from cryodask.workflows.picks_folder import PICKS_FILE, make_folder, write_json, write_picks
-from cryodask.workflows.reconstruct import ReconstructJob, reconstruct
+from cryodask.workflows.reconstruct import ReconstructJob, reconstruct_into_store
+from cryodask.workflows.reconstruct_files import open_series
 from cryodask.workflows.search_inputs import (
     NamedTemplate,
     SearchInput,
@@ -39,6 +41,8 @@ from cryodask.workflows.search_inputs import (
     tomogram_of_mrc,
     tomogram_of_store,
 )
+from cryodask.workflows.series import series_of_store
+from cryodask.workflows.stack_inputs import StackOptions
 
 TOMOGRAMS, DATA, PICKS, MAPS, EVALUATION = "tomograms", "data.zarr", "picks", "maps.zarr", "evaluation.json"
 
@@ -55,6 +59,8 @@ class BatchSettings:
     dark: bool = True
     mode: str = "strict"
     """Of evaluations."""
+    file_binning: int | None = None
+    """Of tilt series that are files, in place of the parameters' own; None leaves it to them."""
     keep_maps: bool = True
     """Whether score maps stay after the picks are written."""
     overwrite: bool = False
@@ -95,7 +101,16 @@ def fingerprints(entry: Entry, settings: BatchSettings) -> dict[str, str]:
     parameters = settings.parameters
     templates = settings.templates
     own: dict[str, dict[str, object]] = {
-        "reconstruct": {"reconstruction": to_dict(parameters.reconstruction)},
+        "reconstruct": {
+            "reconstruction": to_dict(parameters.reconstruction),
+            "file_binning": settings.file_binning,
+            "alignment": {
+                name: _identity(str(value), None) if name in ALIGNMENT_FILES else value
+                for name, value in entry.alignment.items()
+            },
+            "tilt_angles": _identity(entry.tilt_angles, None),
+            "voxel_size_angstrom": entry.voxel_size_angstrom,
+        },
         "match": {
             "matching": to_dict(parameters.matching),
             "templates": None if templates is None else [[t.source.template_id, t.token] for t in templates],
@@ -116,7 +131,7 @@ def _identity(path: str | None, entry: Entry | None) -> object:
     if path is None:
         return None
     try:
-        if entry is not None and entry.model is not None:
+        if entry is not None and entry.model is not None and is_store(Path(path)):
             part = layout.tilt_series_group if entry.tilt_series is not None else layout.tomogram_group
             return [path, Store(path).token(part(entry.model))]
         status = Path(path).stat()
@@ -177,11 +192,35 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _reconstruct(entry: Entry, settings: BatchSettings, client: Client | None, progress: Progress) -> dict[str, Any]:
-    data, output = _input_store(entry, entry.tilt_series), Store(settings.folder_of(entry) / DATA)
-    job = ReconstructJob(parameters=settings.parameters.reconstruction)
-    model = _model(entry)
-    reconstruct(data, output, job, client=client, progress=progress, overwrite=settings.overwrite, names=[model])
-    return {"shape": list(tomogram_of_store(output, model).shape)}
+    output, parameters = Store(settings.folder_of(entry) / DATA), settings.parameters.reconstruction
+    path = Path(str(entry.tilt_series))
+    output.create()
+    with ExitStack() as stack:
+        if is_store(path):
+            series = series_of_store(Store(path), _model(entry), "counts")
+        else:
+            if settings.file_binning is not None:
+                parameters = replace(parameters, binning=settings.file_binning)
+            scratch = stack.enter_context(scratch_folder(Path(output.path)))
+            names = () if entry.model is None else (entry.model,)
+            ((series, _),) = open_series(path, _stack_options(entry), names, scratch)
+        reconstruct_into_store(
+            replace(series, name=entry.name),
+            output,
+            ReconstructJob(parameters=parameters),
+            client=client,
+            progress=progress,
+            overwrite=settings.overwrite,
+        )
+    return {"shape": list(tomogram_of_store(output, entry.name).shape)}
+
+
+def _stack_options(entry: Entry) -> StackOptions:
+    values: dict[str, Any] = {
+        name: Path(str(value)) if name in ALIGNMENT_FILES else value for name, value in entry.alignment.items()
+    }
+    angles = None if entry.tilt_angles is None else Path(entry.tilt_angles)
+    return StackOptions(tilt_angles=angles, pixel_size_angstrom=entry.voxel_size_angstrom, **values)
 
 
 def _match(entry: Entry, settings: BatchSettings, client: Client | None, progress: Progress) -> dict[str, Any]:
@@ -220,13 +259,13 @@ _STAGES: dict[str, Stage] = {"reconstruct": _reconstruct, "match": _match, "eval
 
 def _tomogram(entry: Entry, settings: BatchSettings) -> SearchInput:
     """The tomogram under the entry's name: every data set has a model_000."""
-    tilts = None if entry.tilt_angles is None else read_tilt_angles(Path(entry.tilt_angles))
     if entry.tilt_series is not None:
-        found = tomogram_of_store(Store(settings.folder_of(entry) / DATA), _model(entry))
+        found = tomogram_of_store(Store(settings.folder_of(entry) / DATA), entry.name)
     elif is_store(Path(str(entry.tomogram))):
         found = tomogram_of_store(Store(str(entry.tomogram)), _model(entry))
     else:
         voxel = entry.voxel_size_angstrom
+        tilts = None if entry.tilt_angles is None else read_tilt_angles(Path(entry.tilt_angles))
         found = tomogram_of_mrc(Path(str(entry.tomogram)), voxel_size_angstrom=voxel, tilt_deg=tilts)
     return replace(found, name=entry.name)
 

@@ -14,11 +14,23 @@ from cryodask.io.store import Store
 from cryodask.workflows.batch_manifest import Entry, make_entries
 from cryodask.workflows.batch_run import Arrivals
 from cryodask.workflows.mrc_inputs import MRC_SUFFIXES
-from cryodask.workflows.search_inputs import is_store
 
 LOOK_SECONDS = 1.0
+STACK = ".st"
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 """Names that programs give to what they are still writing; a leading dot means the same."""
+
+COMPANIONS = {
+    "aln": ".aln",
+    "tilt_com": ".tilt.com",
+    "xf": ".xf",
+    "xtilt": ".xtilt",
+    "tilt_angles": ".tlt",
+    "mdoc": ".mdoc",
+}
+"""Files beside a stack that say how it is aligned: ``NAME.st`` goes with ``NAME.aln`` or ``NAME.st.aln``, and so on."""
+ANGLES = ("aln", "tilt_com", "tilt_angles", "mdoc")
+"""One of these has to be there: it tells the angles."""
 
 Signature = tuple[int, int, int]
 """Files, bytes, and the time of the last change: what does not change is not being written."""
@@ -31,10 +43,11 @@ class _Candidate:
 
 
 class WatchedFolder(Arrivals):
-    """A folder whose MRC files are tomograms and whose data sets (.zarr) hold tilt series.
+    """A folder of tomograms (MRC files) and tilt series (data sets, stacks, Warp's XML).
 
     One is taken when nothing about it has changed for ``settle_seconds`` and it is whole: an MRC file as long as its
-    header says, a data set with all groups complete. ``idle_exit_seconds`` without work ends the watch; None never.
+    header says, a stack also with angles beside it, a data set with all groups complete. ``idle_exit_seconds`` without
+    work ends the watch; None never.
     """
 
     def __init__(
@@ -95,8 +108,7 @@ class WatchedFolder(Arrivals):
         signature = self._candidates[str(path)].signature
         try:
             _require_whole(path)
-            column = "tilt_series" if is_store(path) else "tomogram"
-            row: dict[str, object] = {column: str(path)}
+            row = _row(path)
             entries = make_entries([(str(path), row)], source=str(path), folder=self._folder, stages=self._stages)
             twice = [entry.name for entry in entries if entry.name in self._names]
             if twice:
@@ -113,6 +125,25 @@ class WatchedFolder(Arrivals):
         return entries
 
 
+def _row(path: Path) -> dict[str, object]:
+    """The entry of one arrival, as a line of a manifest; DataError for a stack whose angles have not come."""
+    if path.suffix.lower() in (".zarr", ".xml"):
+        return {"tilt_series": str(path)}
+    if path.suffix.lower() != STACK:
+        return {"tomogram": str(path)}
+    beside = companions(path)
+    if not set(beside) & set(ANGLES):
+        wanted = ", ".join(COMPANIONS[name] for name in ANGLES)
+        raise DataError(f"{path}: its tilt angles are not there yet ({path.stem} with one of {wanted})")
+    return {"tilt_series": str(path), **{name: str(file) for name, file in beside.items()}}
+
+
+def companions(path: Path) -> dict[str, Path]:
+    """The files beside a stack that say how it is aligned, by the column of a manifest that they belong to."""
+    places = {name: [path.with_suffix(end), path.with_name(path.name + end)] for name, end in COMPANIONS.items()}
+    return {name: file for name, tried in places.items() for file in tried[::-1] if file.is_file()}
+
+
 def _renamed(entry: Entry, path: Path) -> Entry:
     return Entry.from_dict({**entry.to_dict(), "name": f"{path.stem}_{entry.name}"})
 
@@ -121,12 +152,15 @@ def _may_be_input(path: Path) -> bool:
     name = path.name.lower()
     if name.startswith(".") or name.endswith(UNFINISHED):
         return False
-    return name.endswith((*MRC_SUFFIXES, ".zarr"))
+    return name.endswith((*MRC_SUFFIXES, STACK, ".xml", ".zarr"))
 
 
 def _signature(path: Path) -> Signature | None:
-    """Of a file or everything in a folder; None if it vanishes under our eyes."""
-    files = [Path(where, name) for where, _, names in os.walk(path) for name in names] if path.is_dir() else [path]
+    """Of a file with its companions, or of everything in a folder; None if it vanishes under our eyes."""
+    if path.is_dir():
+        files = [Path(where, name) for where, _, names in os.walk(path) for name in names]
+    else:
+        files = [path, *companions(path).values()]
     total, newest = 0, 0
     try:
         for file in files:
@@ -144,6 +178,8 @@ def _require_whole(path: Path) -> None:
         if incomplete:
             raise DataError(f"{path}: {incomplete[0]} is not complete")
         return
+    if path.suffix.lower() == ".xml":
+        return  # small, and written after its images
     with path.open("rb") as file:
         header = parse_header(file.read(HEADER_BYTES), path)
     needed, found = header.data_offset + header.data_bytes, path.stat().st_size

@@ -15,7 +15,7 @@ from cryodask.model.structure import Structure
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import RunParameters
 from cryodask.workflows.defocus import defocus_of_store
-from cryodask.workflows.evaluate import evaluate, truths_of_store, with_conditions
+from cryodask.workflows.evaluate import evaluate, find_truths, with_conditions
 from cryodask.workflows.match import MatchJob, MatchResult, match
 from cryodask.workflows.picks_folder import make_folder, write_json, write_picks
 from cryodask.workflows.reconstruct import ReconstructJob, reconstruct
@@ -71,7 +71,7 @@ def benchmark(
     snr = measure_snr(store, models, client=client, progress=timed)
     snr_all = measure_snr(store, models, client=client, progress=timed, all_classes=True)
     result = _match(folder, store, job, client, timed, overwrite)
-    truths = truths_of_store(store)
+    truths = find_truths(folder / DATA)
     conditions = {"snr": snr, "defocus_um": defocus_of_store(store, models)}
     evaluations = {
         mode: with_conditions(evaluate(truths, result.picks, mode, client=client, progress=timed), conditions)

@@ -15,9 +15,9 @@ def defocus_of_store(store: Store, names: Sequence[str]) -> Mapping[str, float]:
         group = layout.tilt_series_group(name)
         if not store.is_complete(group):
             continue
-        dataset = store.open(group)
-        if "defocus_um" in dataset.coords:
-            found[name] = float(dataset["defocus_um"].mean())
-        elif dataset.attrs.get("defocus_um") is not None:
-            found[name] = float(dataset.attrs["defocus_um"])
+        attrs = store.info(group)
+        if "defocus_um" in str(attrs.get("coordinates", "")).split():
+            found[name] = float(store.source(group, "defocus_um").read((slice(None),)).mean())
+        elif attrs.get("defocus_um") is not None:
+            found[name] = float(attrs["defocus_um"])
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from cryodask.errors import ConfigError, DataError
 from cryodask.io.pick_files import read_picks
 from cryodask.io.shrec import LOCATIONS_FILE, OCCUPANCY_FILE, read_truth_folder
 from cryodask.io.store import Store
-from cryodask.model.evaluation import Truth
+from cryodask.model.evaluation import Truth, TruthSource
 from cryodask.model.particles import Particles, concatenate
-from cryodask.model.progress import Progress
-from cryodask.ops.evaluation import evaluate_counts, picks_by_tomogram
+from cryodask.model.progress import NullProgress, Progress
+from cryodask.ops.evaluation import evaluate_counts, merge_all, picks_by_tomogram
 from cryodask.ops.evaluation_result import finalise
 from cryodask.workflows import layout
 from cryodask.workflows.comparison import PAPER, PAPER_NOTE, Row, paper_rows, row_of, stored_row
@@ -26,10 +26,36 @@ from cryodask.workflows.execution import execute
 from cryodask.workflows.picks_folder import stored_picks
 from cryodask.workflows.search_inputs import is_store
 
+BATCH = 64
+"""Tomograms that are counted by one graph: with 1500 picks each, it is some ten megabytes."""
+
 
 def truths_of_store(store: Store) -> list[Truth]:
     """The truth of every simulated tomogram of a data set."""
     return [truth_of_model(store, name) for name in layout.models_with(store, "truth")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTruth:
+    """The truth of one model of a data set, read where it is needed."""
+
+    name: str
+    path: str
+    model: str
+
+    def load(self) -> Truth:
+        return replace(truth_of_model(Store(self.path), self.model), name=self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderTruth:
+    """The truth in a folder of the SHREC layout, read where it is needed."""
+
+    name: str
+    path: str
+
+    def load(self) -> Truth:
+        return replace(read_truth_folder(Path(self.path)), name=self.name)
 
 
 def truth_of_model(store: Store, name: str) -> Truth:
@@ -61,27 +87,33 @@ def known_values(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def read_truths(path: Path) -> list[Truth]:
-    """Truths of a data set, or of one folder in the SHREC layout."""
+def find_truths(path: Path) -> list[StoredTruth] | list[FolderTruth]:
+    """The truths of a data set, or of one folder in the SHREC layout, by name and place; nothing else is read."""
     if not path.exists():
         raise DataError(f"{path}: no such data set or folder")
     if is_store(path):
-        return truths_of_store(Store(path))
+        names = layout.models_with(Store(path), "truth")
+        return [StoredTruth(name=name, path=str(path), model=name) for name in names]
     if not (path / LOCATIONS_FILE).exists() and not (path / OCCUPANCY_FILE).exists():
         raise DataError(
             f"{path} holds no truth: give a data set (.zarr), or a folder with {LOCATIONS_FILE} and {OCCUPANCY_FILE}"
         )
-    return [read_truth_folder(path)]
+    return [FolderTruth(name=path.name, path=str(path))]
 
 
-def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[list[Truth], Particles]:
+def read_truths(path: Path) -> list[Truth]:
+    """Truths of a data set, or of one folder in the SHREC layout."""
+    return [truth.load() for truth in find_truths(path)]
+
+
+def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[list[TruthSource], Particles]:
     """Truths and picks; several of both pair up in order, several picks of one truth are taken together."""
     if len(truths) > 1 and len(picks) != len(truths):
         raise ConfigError(f"{len(picks)} submissions cannot pair up with {len(truths)} truths: give one for each")
     twice = sorted({str(path) for path in truths if truths.count(path) > 1})
     if twice:
         raise ConfigError(f"--truth {', '.join(twice)} is given twice: evaluate such submissions one by one")
-    known = [read_truths(path) for path in truths]
+    known = [find_truths(path) for path in truths]
     names = [truth.name for group in known for truth in group]
     # Every data set has a model_000.
     prefixes = [f"{path}/" if len(set(names)) < len(names) else "" for path in truths]
@@ -92,12 +124,13 @@ def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[lis
         if is_store(path):
             read = stored_picks(Store(path))
         else:
-            read = read_picks(path, shape=own[0].shape, voxel_size_angstrom=own[0].voxel_size_angstrom)
+            first = own[0].load()
+            read = read_picks(path, shape=first.shape, voxel_size_angstrom=first.voxel_size_angstrom)
         if len(own) == 1 and len(set(read.tomogram)) == 1:
             # A submission for a single tomogram need not call it as the truth does.
             read = replace(read, tomogram=np.full(len(read), own[0].name, object))
         parts.append(replace(read, tomogram=np.array([prefix + str(name) for name in read.tomogram], object)))
-    found = [
+    found: list[TruthSource] = [
         replace(truth, name=prefix + truth.name)
         for prefix, group in zip(prefixes, known, strict=True)
         for truth in group
@@ -106,7 +139,7 @@ def read_submissions(picks: Sequence[Path], truths: Sequence[Path]) -> tuple[lis
 
 
 def evaluate(
-    truths: Sequence[Truth],
+    truths: Sequence[TruthSource],
     picks: Particles,
     mode: str,
     *,
@@ -114,15 +147,25 @@ def evaluate(
     progress: Progress,
     class_weights: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """The evaluation of ``picks`` against ``truths`` (see ``ops.evaluation_result.finalise`` for its keys)."""
+    """The evaluation of ``picks`` against ``truths`` (see ``ops.evaluation_result.finalise`` for its keys).
+
+    Tomograms are counted a batch after the other, each batch a tree of tasks: what travels at a time, truths that are
+    read where they are needed and the picks of a batch, does not grow with their number.
+    """
     names = [truth.name for truth in truths]
     if len(set(names)) != len(names):
         raise ConfigError(f"several truths have the same name: {', '.join(names)}")
+    if not truths:
+        raise ConfigError("nothing to evaluate: give at least one truth")
     parts, notes = picks_by_tomogram(picks, names)
-    task = evaluate_counts(list(zip(truths, parts, strict=True)), mode=mode)
-    (counts,) = execute([task], client=client, progress=progress, stage=f"evaluate {mode}")
-    weights = {name: value for truth in truths for name, value in truth.molecular_weight_kda.items()}
-    return finalise(counts, molecular_weight_kda=weights, class_weights=class_weights, notes=notes)
+    stage, counts = f"evaluate {mode}", []
+    with progress.stage(stage, len(truths)) as bar:
+        for start in range(0, len(truths), BATCH):
+            batch = slice(start, start + BATCH)
+            task = evaluate_counts(list(zip(truths[batch], parts[batch], strict=True)), mode=mode)
+            counts += execute([task], client=client, progress=NullProgress(), stage=stage)
+            bar.advance(len(truths[batch]))
+    return finalise(merge_all(counts), class_weights=class_weights, notes=notes)
 
 
 def conditions_of(truth_paths: Sequence[Path]) -> dict[str, Mapping[str, float]]:

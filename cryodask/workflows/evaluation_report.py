@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cryodask.io.store import Store
-from cryodask.model.evaluation import Truth
+from cryodask.model.evaluation import Truth, TruthSource
 from cryodask.model.particles import Particles
 from cryodask.workflows import layout
 from cryodask.workflows.report import SHOWN_TOMOGRAMS, render_page, write_page
@@ -22,7 +22,7 @@ def write_evaluation_report(
     path: Path,
     *,
     truth_paths: Sequence[Path],
-    truths: Sequence[Truth],
+    truths: Sequence[TruthSource],
     picks: Particles,
     result: Mapping[str, Any],
     command: str,
@@ -41,11 +41,11 @@ def write_evaluation_report(
         sections, _ = tomogram_sections(store, picks, SHOWN_TOMOGRAMS)
         wanted = {own["tomogram"] for kind in result["examples"].values() for own in kind}
         images = images_of_store(store, sorted(wanted))
-        run["structures"] = _structures(store, truths[0].class_ids, result["weight_correlation"]["weight_kda"])
+        run["structures"] = _structures(store, result)
     else:
         images = _folder_images(truth_paths, truths)
-        sections = [_section(truth, images[truth.name], picks) for truth in truths if truth.name in images]
-        weights = {name: value for truth in truths for name, value in truth.molecular_weight_kda.items()}
+        sections = [_section(truth.load(), images[truth.name], picks) for truth in truths if truth.name in images]
+        weights = result["weight_correlation"]["weight_kda"]
         run["structures"] = [{"id": name, "molecular_weight_kda": value} for name, value in weights.items()]
     page = render_page(
         title="cryodask evaluation",
@@ -59,10 +59,11 @@ def write_evaluation_report(
     write_page(path, page)
 
 
-def _structures(store: Store, class_ids: Sequence[str], weight_kda: Mapping[str, float]) -> list[dict[str, Any]]:
-    """What the data set says of its classes."""
+def _structures(store: Store, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the data set says of the classes."""
+    weight_kda = result["weight_correlation"]["weight_kda"]
     found = []
-    for name in class_ids:
+    for name in result["classification"]["labels"][1:]:
         group = layout.structure_group(name)
         attrs = store.info(group) if store.is_complete(group) else {}
         weight = attrs.get("molecular_weight_kda", weight_kda.get(name))
@@ -71,7 +72,7 @@ def _structures(store: Store, class_ids: Sequence[str], weight_kda: Mapping[str,
     return found
 
 
-def _folder_images(truth_paths: Sequence[Path], truths: Sequence[Truth]) -> dict[str, TomogramImage]:
+def _folder_images(truth_paths: Sequence[Path], truths: Sequence[TruthSource]) -> dict[str, TomogramImage]:
     """Reconstructions of the first SHREC folders, by the name of their truth."""
     if any(is_store(path) for path in truth_paths) or len(truth_paths) != len(truths):
         return {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 from distributed import Client
 
+from cryodask.errors import ConfigError
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING
@@ -27,7 +30,7 @@ from cryodask.ops.low_rank import (
     COARSE_TOLERANCE,
     LARGEST_BASIS,
     LowRankSettings,
-    make_banks,
+    fine_rotations,
     rescored_peaks,
     rotations_of,
     search_low_rank,
@@ -38,6 +41,7 @@ from cryodask.params.loader import to_dict
 from cryodask.params.schema import MatchingParameters
 from cryodask.params.tokens import token
 from cryodask.workflows import layout
+from cryodask.workflows.banks import bank_group, read_bank, write_bank
 from cryodask.workflows.execution import execute
 from cryodask.workflows.search_inputs import NamedTemplate, SearchInput
 
@@ -57,6 +61,8 @@ class MatchJob:
     templates: tuple[NamedTemplate, ...]
     parameters: MatchingParameters
     dark: bool = True
+    matrices: Matrices | None = None
+    """(n, 3, 3) a user's own rotations, in place of those of the angular step; only the exact engine takes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,8 @@ class MatchResult:
 
     picks: Particles
     record: dict[str, Any]
+    rotations: Mapping[tuple[str, str], Matrices] = field(default_factory=dict)
+    """What the ids of an angle map count, by tomogram and template."""
 
 
 def match(
@@ -73,7 +81,7 @@ def match(
     """Search every tomogram; maps are kept in ``maps``, so that an interrupted search goes on where it stopped."""
     maps.create()
     started = time.perf_counter()
-    matrices = rotation_set(job.parameters.angular_step_deg)
+    matrices = rotation_set(job.parameters.angular_step_deg) if job.matrices is None else job.matrices
     search = _Search(maps, job, matrices, overwrite)
     parts, thresholds = [], {}
     for tomogram in job.tomograms:
@@ -81,14 +89,14 @@ def match(
         picks, statistics = search.pick(tomogram, client, progress)
         parts.append(picks)
         thresholds[tomogram.name] = statistics
-    covering = coverage(matrices)
+    covering = coverage(search.widest_list())
     record = {
-        "engines": {name: {"engine": c.engine, "reason": c.reason} for name, c in search.engines.items()},
+        "engines": search.engine_records(),
         "tolerance": job.parameters.tolerance,
         "templates": [t.source.template_id for t in job.templates],
         "tomograms": [t.name for t in job.tomograms],
-        "rotations": len(matrices),
-        "rotations_by_template": {name: len(kept) for name, kept in search.rotations.items()},
+        "rotations": len(search.widest_list()),
+        "rotations_by_template": {name: search.count(name) for name in search.rotations},
         "angular_step_deg": job.parameters.angular_step_deg,
         "covering_radius_deg": covering.largest_deg,
         "mean_misorientation_deg": covering.mean_deg,
@@ -96,8 +104,14 @@ def match(
         "score_maps": thresholds,
         "picks": sum(len(part) for part in parts),
         "seconds": time.perf_counter() - started,
+        "seconds_by_stage": search.seconds,
     }
-    return MatchResult(picks=picking.joined(parts), record=record)
+    rotations = {
+        (tomogram.name, name): search.rotations_in(tomogram, name)
+        for tomogram in job.tomograms
+        for name in search.rotations
+    }
+    return MatchResult(picks=picking.joined(parts), record=record, rotations=rotations)
 
 
 class _Search:
@@ -111,15 +125,21 @@ class _Search:
             coarse_step_deg=max(parameters.coarse_step_deg, parameters.angular_step_deg),
             tolerance=parameters.tolerance,
             keep=parameters.keep,
+            seed=parameters.seed,
         )
         self.rotations: dict[str, Matrices] = {}
         self.engines: dict[str, EngineChoice] = {}
+        self.banks: dict[str, str] = {}
+        self.matrices = matrices
+        self.seconds: dict[str, float] = {}
         first = job.tomograms[0]
         for template in job.templates:
             name, source = template.source.template_id, template.source
             kept = without_symmetry_mates(matrices, source.symmetry)
+            if job.matrices is not None and parameters.engine == "low-rank":
+                raise ConfigError("a list of angles of one's own needs the engine fft: use --engine fft, or auto")
             choice = choose_engine(
-                parameters.engine,
+                parameters.engine if job.matrices is None else "fft",
                 radius_voxels=source.radius_angstrom / first.voxel_size_angstrom,
                 shape=first.shape,
                 tilt_deg=first.tilt_deg,
@@ -130,6 +150,23 @@ class _Search:
             self.engines[name] = choice
             self.rotations[name] = kept
 
+    def widest_list(self) -> Matrices:
+        """The rotations that most templates are searched at: the fine list of the low-rank engine, if any uses it."""
+        if any(choice.engine == "low-rank" for choice in self.engines.values()):
+            return fine_rotations(self.job.tomograms[0].tilt_deg, self.low_rank)
+        return self.matrices
+
+    def count(self, name: str) -> int:
+        """Rotations that one template is searched at."""
+        low_rank = self.engines[name].engine == "low-rank"
+        return len(self.widest_list() if low_rank else self.rotations[name])
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
     def rotations_in(self, tomogram: SearchInput, name: str) -> Matrices:
         """What the rotation ids of a template's map count."""
         if self.engines[name].engine == "fft":
@@ -138,11 +175,15 @@ class _Search:
 
     def make_maps(self, tomogram: SearchInput, client: Client | None, progress: Progress) -> None:
         """Filtered tomogram, then the score and rotation map of every template."""
-        search = self._filtered(tomogram, client, progress)
+        with self._timed("filter"):
+            search = self._filtered(tomogram, client, progress)
+        with self._timed("low-rank bases"):
+            self._make_banks(tomogram, search, client, progress)
         tasks: list[Delayed] = []
         for template in self.job.templates:
             tasks += self._template_tasks(tomogram, search, template)
-        execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} search")
+        with self._timed("search"):
+            execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} search")
         for template in self.job.templates:
             self.maps.finish(layout.scores_group(tomogram.name, template.source.template_id))
 
@@ -183,7 +224,8 @@ class _Search:
             dark=self.job.dark,
             optics=tomogram.optics,
         )
-        if self.maps.prepare(group, spec, overwrite=self.overwrite):
+        # A process killed between its block and the end leaves nothing to do, and no gains either.
+        if self.maps.prepare(group, spec, overwrite=self.overwrite) or not self.maps.is_complete(group):
             task = delayed(_write_filtered, pure=False)(self.maps, group, tomogram, search, self.job.parameters.whiten)
             (gains,) = execute([task], client=client, progress=progress, stage=f"{tomogram.name} filter")
             self.maps.finish(group, {"whitening": gains, "voxel_size_angstrom": tomogram.voxel_size_angstrom})
@@ -223,22 +265,73 @@ class _Search:
         fine = delayed(fine_template, pure=False)(template.source, search)
         filtered = self.maps.source(layout.search_group(tomogram.name), "image")
         if self.engines[template.source.template_id].engine == "low-rank":
-            banks = delayed(make_banks, pure=False)(fine, self.low_rank)
+            made_of = token(self._bank_record(template, search))
+            banks = delayed(read_bank, pure=False)(self.maps, made_of)
             return [self._low_rank_task(group, block, parts[block], filtered, fine, banks) for block in pending]
         matrices = self.rotations[template.source.template_id]
         return [self._tile_task(group, block, parts[block], filtered, fine, matrices) for block in pending]
 
-    def _engine_record(self, template: NamedTemplate, tomogram: SearchInput) -> dict[str, Any]:
-        """What decides the maps besides template and tomogram, by engine."""
-        if self.engines[template.source.template_id].engine == "fft":
-            return {"rotations_per_task": self.job.parameters.rotations_per_task}
-        radius_voxels = template.source.radius_angstrom / tomogram.voxel_size_angstrom
+    def _bank_record(self, template: NamedTemplate, search: SearchFilter) -> dict[str, Any]:
+        """What decides a low-rank bank: the template, what it is filtered by, and how finely; not the tomogram."""
         return {
-            "engine": "low-rank",
+            "template": template.token,
+            "radius_angstrom": template.source.radius_angstrom,
+            "filter": {**asdict(search), "optics": dict(search.optics)},
+            "template_sampling": template_settings(),
+            **self._low_rank_record(),
+            "schema_version": SCHEMA_VERSION,
+        }
+
+    def _low_rank_record(self) -> dict[str, Any]:
+        return {
             "low_rank": asdict(self.low_rank),
             "training": [TRAINING, HELD_OUT],
             "coarse_tolerance": COARSE_TOLERANCE,
             "largest_basis": LARGEST_BASIS,
+        }
+
+    def _make_banks(
+        self, tomogram: SearchInput, search: SearchFilter, client: Client | None, progress: Progress
+    ) -> None:
+        """Banks of the low-rank templates, those that the store does not have from another tomogram or run."""
+        tasks = []
+        for template in self.job.templates:
+            name = template.source.template_id
+            if self.engines[name].engine != "low-rank":
+                continue
+            record = self._bank_record(template, search)
+            made_of = token(record)
+            self.banks[name] = bank_group(made_of)
+            if not self.maps.is_complete(bank_group(made_of), made_of):
+                tasks.append(
+                    delayed(write_bank, pure=False)(self.maps, made_of, record, template.source, search, self.low_rank)
+                )
+        if tasks:
+            self.maps.annotate("banks", {"description": "low-rank bases of templates and coefficients of rotations"})
+        execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} low-rank bases")
+
+    def engine_records(self) -> dict[str, dict[str, Any]]:
+        """For each template: engine, why, and of a low-rank one the sizes of its bases."""
+        records = {}
+        for name, choice in self.engines.items():
+            records[name] = {"engine": choice.engine, "reason": choice.reason}
+            if name in self.banks:
+                attrs = self.maps.info(self.banks[name])
+                known = ("components", "coarse_components", "residual")
+                records[name] |= {key: attrs[key] for key in known}
+        return records
+
+    def _engine_record(self, template: NamedTemplate, tomogram: SearchInput) -> dict[str, Any]:
+        """What decides the maps besides template and tomogram, by engine."""
+        if self.engines[template.source.template_id].engine == "fft":
+            record: dict[str, Any] = {"rotations_per_task": self.job.parameters.rotations_per_task}
+            if self.job.matrices is not None:
+                record["rotations"] = hashlib.sha256(self.matrices.astype("<f8").tobytes()).hexdigest()
+            return record
+        radius_voxels = template.source.radius_angstrom / tomogram.voxel_size_angstrom
+        return {
+            "engine": "low-rank",
+            **self._low_rank_record(),
             "tile_voxels": tile_edge(radius_voxels, ops.TILE_VOXELS, LOW_RANK_BUDGET_BYTES),
         }
 
@@ -272,7 +365,8 @@ class _Search:
         """Peaks of every template, decided between by z-score; and each map's median and deviation."""
         search = self._filtered(tomogram, client, progress)
         tasks = [self._peaks_task(tomogram, search, template) for template in self.job.templates]
-        peaks = execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} peaks")
+        with self._timed("peaks"):
+            peaks = execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} peaks")
         candidates = [
             picking.Candidates(
                 class_id=template.source.template_id,

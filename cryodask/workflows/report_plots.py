@@ -19,8 +19,8 @@ from cryodask.workflows.report_markup import as_svg, figure_style
 WIDTH_INCH = 6.4
 
 _OWN = "#B34700"
-_OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8A00", "#444444", "#7B5EA7")
-_MARKERS = "osD^vP*X"
+_OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8A00", "#444444", "#7B5EA7", "#A0522D", "#20B2AA")
+_MARKERS = "osD^vP*Xhp"
 _SMALL = 9
 
 Values = Mapping[str, float | None]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cryodask.errors import ConfigError
 from cryodask.io.store import Store
 from cryodask.kernels.optics import ctf_zeros
-from cryodask.kernels.scoring import dilated_ids, nearest_voxels
+from cryodask.kernels.scoring import nearest_voxels
 from cryodask.kernels.scoring_strict import best_first, match_greedily
 from cryodask.kernels.spectrum import RadialProfile, cosine_taper, power_profile
 from cryodask.model.evaluation import Truth
@@ -23,7 +23,7 @@ from cryodask.ops.evaluation_modes import MODES, STRICT_TOLERANCE_ANGSTROM, Scen
 from cryodask.units import ANGSTROM_PER_NM
 from cryodask.workflows import layout
 from cryodask.workflows import report_figures as figures
-from cryodask.workflows.evaluate import truths_of_store
+from cryodask.workflows.evaluate import truth_of_model
 from cryodask.workflows.reconstruct import NOISE_FREE
 from cryodask.workflows.report_markup import Picture
 from cryodask.workflows.report_slices import TomogramImage, slice_viewer
@@ -52,11 +52,11 @@ def tomogram_sections(data: Store, picks: Particles, limit: int) -> tuple[list[T
     """Sections of the first ``limit`` tomograms of ``data``, and how many it has; what a tomogram lacks is left out."""
     complete = [entry.path for entry in data.groups() if entry.complete]
     names = sorted({name for part in ("tomogram/scale0", "tilt_series") for name in _models(complete, part)})
-    truths = {truth.name: truth for truth in truths_of_store(data)} if _models(complete, "truth") else {}
-    by_name = dict(zip(truths, picks_by_tomogram(picks, list(truths))[0], strict=True)) if truths else {}
+    known = _models(complete, "truth")
+    by_name = dict(zip(known, picks_by_tomogram(picks, known)[0], strict=True)) if known else {}
     sections = []
     for name in names[:limit]:
-        judged = StrictJudgement.of(truths[name], by_name[name]) if name in truths else None
+        judged = StrictJudgement.of(truth_of_model(data, name), by_name[name]) if name in by_name else None
         pictures = (*_volume_pictures(data, name, judged), *_tilt_pictures(data, name))
         sections.append(TomogramSection(name=name, pictures=pictures))
     return sections, len(names)
@@ -84,7 +84,7 @@ class StrictJudgement:
 
     @classmethod
     def of(cls, truth: Truth, picks: Particles) -> StrictJudgement:
-        scene = Scene.of(truth)
+        scene = Scene.of(truth, picks)
         excluded = truth.label_of(MODES["strict"][1])
         keep, label = ~np.isin(scene.label, excluded), truth.label_of(picks.class_id)
         of_interest = ~np.isin(label, excluded[excluded > 0])
@@ -138,11 +138,11 @@ def _marks(centre_nm: Floats, radius_nm: Floats, pick_nm: Floats) -> figures.Mar
 
 def _on_excluded(scene: Scene, voxel: Floats, excluded: npt.NDArray[np.int64]) -> Bools:
     """Picks on a particle that is not evaluated, which count neither for nor against."""
-    if scene.occupancy is None:
+    if scene.looked_up is None:
         return np.zeros(len(voxel), dtype=bool)
     inside, moved = nearest_voxels(voxel, scene.truth.shape)
     label_of_id = np.concatenate([[0], scene.label])
-    return np.asarray(~moved & np.isin(label_of_id[dilated_ids(scene.occupancy, inside)], excluded))
+    return np.asarray(~moved & np.isin(label_of_id[scene.particle_at(inside)], excluded))
 
 
 # -- the volume ----------------------------------------------------------------------------------------------------

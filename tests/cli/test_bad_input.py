@@ -95,6 +95,7 @@ def bad(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
     two = Particles.create(["a", "a"], np.zeros((2, 3)), tomogram=["t1", "t2"])
     write_star(folder / "two_tomograms.star", two, shape=(16, 32, 32), voxel_size_angstrom=10.0)
     _stores(folder, example.data)
+    _truths(folder)
     return folder
 
 
@@ -110,6 +111,37 @@ def _stores(folder: Path, sound: Path) -> None:
     (folder / "damaged.zarr/model_000/tomogram/scale0/image/c/0/0/0").write_bytes(b"x" * 100)
 
 
+def _truths(folder: Path) -> None:
+    """Folders in the SHREC layout, each with one fault."""
+    mask = np.zeros((16, 32, 32), dtype=np.float32)
+    mask[8, 10, 10] = 1
+    mask[8, 20, 20] = 2
+    listed = "syn-0060-c1 10 10 8 0 0 0\nsyn-0060-c1 20 20 8 0 0 0\n"
+    faults: dict[str, tuple[str | None, npt.NDArray[np.float32] | None]] = {
+        "no list": (None, mask),
+        "no mask": (listed, None),
+        "short list": (listed.splitlines()[0], mask),
+        "columns": ("syn-0060-c1 10 10\n", mask),
+        "nan list": (listed.replace("8", "nan"), mask),
+        "nan mask": (listed, mask),
+        "halves": (listed, mask / np.float32(2)),
+        "negative": (listed, -mask),
+        "flat": (listed, mask[:1]),
+        "other shape": (listed, np.ascontiguousarray(mask.transpose(1, 2, 0))),
+        "moved": (listed.replace("10 10", "3 28").replace("20 20", "28 3"), mask),
+        "unknown class": (listed, mask),
+    }
+    for name, (text, volume) in faults.items():
+        own = folder / "truths" / name
+        own.mkdir(parents=True)
+        if text is not None:
+            (own / "particle_locations.txt").write_text(text)
+        if volume is not None:
+            write_volume(own / "occupancy_mask.mrc", volume, 10.0)
+    poke(folder / "truths" / "nan mask" / "occupancy_mask.mrc", 1024, "<f", float("nan"))
+    (folder / "truths" / "unknown class" / "class_conversion_table.txt").write_text("background 0\nother 1\n")
+
+
 def filled(argument: str, bad: Path, example: Example, out: Path) -> str:
     names = {"bad": bad, "data": example.data, "picks": example.picks, "tomogram": example.tomogram}
     return argument.format(**names, templates=example.templates, tilts=example.tilts, out=out)
@@ -122,6 +154,11 @@ def refused(called: Called, exit_code: int, words: tuple[str, ...]) -> None:
     assert called.err.lower().count("error: ") == 1, called.err
     for word in words:
         assert word in called.err
+
+
+def against(truth: str) -> tuple[str, ...]:
+    """An evaluation against one of the folders with a fault."""
+    return ("evaluate", "{picks}", "--truth", f"{{bad}}/truths/{truth}", *SYNC)
 
 
 BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
@@ -316,6 +353,18 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         3,
         ("mask_radius_angstrom", "another version", "make it again"),
     ),
+    "truth without its list": (against("no list"), 3, ("no list/particle_locations.txt does not exist",)),
+    "truth without its mask": (against("no mask"), 3, ("no mask/occupancy_mask.mrc does not exist",)),
+    "truth of more particles than listed": (against("short list"), 3, ("id 2", "lists 1 particles")),
+    "truth of three columns": (against("columns"), 3, ("columns/particle_locations.txt, line 1", "CLASS x y z")),
+    "truth NaN in the list": (against("nan list"), 3, ("nan list/particle_locations.txt, line 1", "finite")),
+    "truth NaN in the mask": (against("nan mask"), 3, ("nan mask/occupancy_mask.mrc", "1 values")),
+    "truth of fractions": (against("halves"), 3, ("halves/occupancy_mask.mrc", "whole particle ids")),
+    "truth of negative ids": (against("negative"), 3, ("negative/occupancy_mask.mrc", "whole particle ids")),
+    "truth one slice thin": (against("flat"), 3, ("occupancy_mask.mrc",)),
+    "truth of another shape": (against("other shape"), 3, ("coordinate frame mismatch", "x y z")),
+    "truth moved": (against("moved"), 3, ("coordinate frame mismatch", "0 lie where")),
+    "truth of an unknown class": (against("unknown class"), 3, ("class syn-0060-c1", "its classes are other")),
     "truths and picks do not pair": (
         ("evaluate", "{picks}", "--truth", "{data}", "--truth", "{bad}/bare.zarr", *SYNC),
         2,

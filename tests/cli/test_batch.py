@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryodask.io.alignments import imod
 from cryodask.io.mrc import write_volume
+from cryodask.io.store import Store
+from cryodask.model.alignment import TiltAlignment
 from tests.cli.conftest import SYNC, Call, Example
+from tests.phantom import write_stack
+from tests.tiny import assert_same_bits, contents
 
 COARSE = ("--set", "matching.angular_step_deg=60", *SYNC)
 
@@ -80,6 +85,27 @@ def test_watch(call: Call, example: Example, tmp_path: Path) -> None:
     again = call("batch", "run", "-o", run, *options, *COARSE)
     assert again.exit_code in (0, 5)
     assert "2 tomograms" in again.out
+
+
+def test_recorded_series_as_reconstruct_makes_them(call: Call, tmp_path: Path) -> None:
+    """A stack with its alignment, by the batch and by the single command."""
+    tilts = np.linspace(-60, 60, 9)
+    alignment = TiltAlignment.of(tilts, tilt_axis_deg=7.0, shift_x_px=np.linspace(-3, 3, 9))
+    stack = write_stack(tmp_path / "position.mrc", alignment, (32, 40))
+    imod.write_angles(tmp_path / "position.tlt", tilts)
+    imod.write_xf(tmp_path / "position.xf", alignment.matrix_xy, alignment.shift_x_px, alignment.shift_y_px)
+    manifest = tmp_path / "session.csv"
+    manifest.write_text(f"tilt_series,stages,tilt_angles,xf\n{stack.name},reconstruct,position.tlt,position.xf\n")
+    settings = ("--set", "reconstruction.thickness_voxels=16", "--set", "reconstruction.binning=1", *SYNC)
+    done = call("batch", "run", manifest, *settings)
+    assert done.exit_code == 0, done.out
+    files = ("--tilt-angles", tmp_path / "position.tlt", "--xf", tmp_path / "position.xf")
+    assert call("reconstruct", stack, *files, *settings, "-o", tmp_path / "alone.zarr").exit_code == 0
+    made = contents(Store(tmp_path / "session" / "tomograms" / "position" / "data.zarr"))
+    assert made
+    assert_same_bits(contents(Store(tmp_path / "alone.zarr")), made)
+    (tmp_path / "position.xf").unlink()
+    assert call("batch", "run", manifest, *settings).exit_code == 5  # an alignment that is gone is looked for
 
 
 @pytest.mark.parametrize(

@@ -334,3 +334,11 @@ def test_match_adds_maps_and_picks_to_the_data_set_itself(call: Call, example: E
     assert results[0] == results[1]
     done = call("evaluate", example.data, "--truth", data, *SYNC)
     assert (done.exit_code, "holds no picks" in done.err) == (3, True)
+
+
+def test_check_without_a_gpu_says_why(call: Call) -> None:
+    asked = call("check", "--gpu")
+    assert asked.exit_code in (0, 1)
+    if asked.exit_code:
+        assert "cupy" in asked.err or "CUDA" in asked.err
+    assert call("check").exit_code == 2

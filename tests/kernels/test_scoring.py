@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import TypeAlias
 
@@ -12,6 +13,7 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryodask.backend import portable_only
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels.scoring import (
     Counts,
@@ -81,6 +83,21 @@ def test_extents(arrays: Namespace) -> None:
         extents(arrays.asarray(mask[0]), 3)
     with pytest.raises(DataError, match=r"0\.5.*no particle id"):
         extents(arrays.asarray(np.full((2, 2, 2), 0.5)), 3)
+
+
+def test_both_paths_measure_the_same_to_the_bit() -> None:
+    generator = np.random.default_rng(7)
+    mask = random_mask(generator, (9, 11, 13), 20)
+    for own in (mask, mask.astype(np.uint8), mask.astype(np.int64), np.asfortranarray(mask)):
+        fast = extents(own, 20)
+        with portable_only():
+            slow = extents(own, 20)
+        np.testing.assert_array_equal(fast.radius_voxel, slow.radius_voxel)
+        np.testing.assert_array_equal(fast.centroid_voxel, slow.centroid_voxel)
+    mask[0, 0, 0] = -3
+    for context in (nullcontext(), portable_only()):
+        with context, pytest.raises(DataError, match="-3, which is no particle id"):
+            extents(mask, 20)
 
 
 def test_a_hollow_particle_is_near_its_centre() -> None:

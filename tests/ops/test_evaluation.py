@@ -225,7 +225,8 @@ def test_macro_f1_leaves_out_classes_that_the_truth_does_not_have() -> None:
 
 
 def test_weights_may_be_missing() -> None:
-    result = finalise(count_tomogram(make_truth(), NOTHING))
+    truth = replace(make_truth(), molecular_weight_kda={})
+    result = finalise(count_tomogram(truth, NOTHING))
     assert result["classification"]["groups"] == {"small": None, "medium": None, "large": None}
 
 

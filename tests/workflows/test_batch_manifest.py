@@ -68,6 +68,36 @@ def test_a_data_set_stands_for_all_of_its_models(tmp_path: Path, reference: Refe
     assert (named.name, named.stages) == ("x", ("reconstruct",))
 
 
+PROJECT = """data_global
+
+loop_
+_rlnTomoName #1
+_rlnTomoTiltSeriesStarFile #2
+_rlnTomoTiltSeriesPixelSize #3
+_rlnVoltage #4
+TS_01 tilt_series/TS_01.star 1.35 300
+TS_02 tilt_series/TS_02.star 1.35 300
+"""
+
+
+def test_a_relion_project_is_a_manifest_of_its_tilt_series(tmp_path: Path) -> None:
+    path = written(tmp_path, "tomograms.star", PROJECT)
+    entries = read_manifest(path)
+    assert [(e.name, e.model, e.tilt_series, e.stages) for e in entries] == [
+        ("TS_01", "TS_01", str(path), ("reconstruct", "match")),
+        ("TS_02", "TS_02", str(path), ("reconstruct", "match")),
+    ]
+
+
+def test_alignments_belong_to_files(tmp_path: Path, reference: Reference) -> None:
+    (entry,) = read_manifest(written(tmp_path, "m.csv", "tilt_series,aln,tilt_axis_deg\na.st,a.aln,-85.5\n"))
+    assert entry.alignment == {"aln": str(tmp_path / "a.aln"), "tilt_axis_deg": -85.5}
+    assert Entry.from_dict(entry.to_dict()) == entry
+    text = f"tilt_series,aln\n{reference.store.path},a.aln\n"
+    with pytest.raises(ConfigError, match="aln belongs to the images of a microscope"):
+        read_manifest(written(tmp_path, "n.csv", text))
+
+
 def test_stages_are_put_in_order(tmp_path: Path) -> None:
     (entry,) = read_manifest(written(tmp_path, "m.yaml", "- {tilt_series: a.zarr, stages: [match, reconstruct]}"))
     assert entry.stages == ("reconstruct", "match")

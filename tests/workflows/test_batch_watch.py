@@ -92,6 +92,23 @@ def test_data_sets_are_taken_with_their_tilt_series_when_complete(reference: Ref
     assert (entry.name, entry.stages, entry.tilt_series) == ("model_000", ("reconstruct", "match"), str(copy))
 
 
+def test_a_stack_waits_for_its_angles_and_brings_its_alignment(tmp_path: Path) -> None:
+    told: list[str] = []
+    watched = watch(tmp_path, told)
+    stack = tmp_path / "position_1.st"
+    volume(tmp_path / "x.mrc").rename(stack)
+    (tmp_path / "position_1.xf").write_text("1 0 0 1 0 0\n")
+    assert taken(watched, 20) == []
+    assert any("its tilt angles are not there yet" in line for line in told)
+    (tmp_path / "position_1.st.mdoc").write_text("[ZValue = 0]\n")
+    (entry,) = (entry for _ in range(20) for entry in watched.look())
+    assert (entry.name, entry.stages, entry.tilt_series) == ("position_1", ("reconstruct", "match"), str(stack))
+    assert entry.alignment == {
+        "xf": str(tmp_path / "position_1.xf"),
+        "mdoc": str(tmp_path / "position_1.st.mdoc"),
+    }
+
+
 def test_known_ones_are_not_taken_again_and_names_do_not_collide(tmp_path: Path) -> None:
     volume(tmp_path / "one.mrc")
     volume(tmp_path / "two.mrc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -119,3 +120,16 @@ def test_interruptions_in_every_stage_change_no_bit(reference: Reference, tmp_pa
     assert interruptions >= 4
     assert_same_bits(contents(store), contents(reference.store))
     assert np.array_equal(result.picks.score, reference.result.picks.score)
+
+
+def test_a_search_killed_between_its_filter_and_the_end_goes_on(reference: Reference, tmp_path: Path) -> None:
+    """The filter is recorded with the end of the group: a process killed just before has done its block for nothing."""
+    store = reference.copy(tmp_path)
+    file = Path(store.path, layout.search_group("model_000"), "zarr.json")
+    metadata = json.loads(file.read_text(encoding="utf-8"))
+    del metadata["attributes"]["whitening"], metadata["attributes"]["voxel_size_angstrom"]
+    metadata["attributes"]["cryodask"]["complete"] = False
+    file.write_text(json.dumps(metadata), encoding="utf-8")
+    assert store.pending(layout.search_group("model_000")) == []
+    run_chain(store)
+    assert_same_bits(contents(reference.store), contents(store))

@@ -127,7 +127,7 @@ def test_an_exported_model_scores_like_the_data_set(reference: Reference, tmp_pa
     for truth in (model, Path(reference.store.path)):
         truths, picks = read_submissions([listed], [truth])
         # The data set spells its classes in its own way.
-        own = {name.upper(): name for name in truths[0].class_ids}
+        own = {name.upper(): name for name in truths[0].load().class_ids}
         spelt = replace(picks, class_id=np.array([own[str(name)] for name in picks.class_id], object))
         results.append(evaluate(truths, spelt, mode, client=None, progress=NullProgress())["localization"])
     # Positions rounded to voxels in one truth and exact in the other: distances differ, counts do not.

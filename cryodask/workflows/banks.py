@@ -1,0 +1,82 @@
+"""Low-rank bases and their coefficients in the store: made once for a template and a filter, read by every tile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cryodask.io.store import Store
+from cryodask.kernels.flips import Flips
+from cryodask.kernels.low_rank_basis import LowRankBasis
+from cryodask.kernels.low_rank_search import Bank, CoarseToFine
+from cryodask.ops.low_rank import LowRankSettings, make_banks
+from cryodask.ops.templates import SearchFilter, TemplateSource, fine_template
+
+KIND = "low-rank-bank"
+
+
+def bank_group(made_of: str) -> str:
+    """Group of the bank with this token."""
+    return f"banks/{made_of[:32]}"
+
+
+def write_bank(
+    store: Store,
+    made_of: str,
+    record: Mapping[str, Any],
+    source: TemplateSource,
+    search: SearchFilter,
+    settings: LowRankSettings,
+) -> None:
+    """Make the bank of one template and write it, whole, unless it is there."""
+    group = bank_group(made_of)
+    if store.is_complete(group, made_of):
+        return
+    banks = make_banks(fine_template(source, search), settings)
+    basis, coarse = banks.fine.basis, banks.coarse.basis
+    dataset = xr.Dataset(
+        {
+            "kernels": (("image", "z", "y", "x"), basis.kernels),
+            "offsets": (("edge",), basis.offsets),
+            "strength_rank": (("image",), basis.strength_rank),
+            "residual": (("image",), basis.residual),
+            "fine": (("fine_rotation", "image"), banks.fine.coefficients),
+            "coarse": (("coarse_rotation", "coarse_image"), banks.coarse.coefficients),
+            "signs_zyx": (("flip", "axis"), basis.flips.signs_zyx),
+            "characters": (("flip", "label"), basis.flips.characters),
+        },
+        attrs={
+            "template": source.template_id,
+            "keep": banks.keep,
+            "components": len(basis.strength_rank),
+            "coarse_components": len(coarse.strength_rank),
+            "residual": float(basis.residual[-1]),
+        },
+    )
+    store.write_table(group, dataset, kind=KIND, token=made_of, parameters=record)
+
+
+def read_bank(store: Store, made_of: str) -> CoarseToFine:
+    """The bank as a search takes it."""
+    found = store.read_table(bank_group(made_of))
+    values = {str(name): found[name].to_numpy() for name in found.variables}
+    basis = LowRankBasis(
+        flips=Flips(values["signs_zyx"], values["characters"]),
+        offsets=values["offsets"],
+        strength_rank=values["strength_rank"],
+        kernels=values["kernels"],
+        # A list of rotations needs these to be made, a search does not.
+        points_zyx=np.zeros((0, 3), np.float32),
+        adjoint=np.zeros((0, len(values["strength_rank"])), np.float32),
+        residual=values["residual"],
+    )
+    coarse = basis.first(int(found.attrs["coarse_components"]))
+    flips = len(values["signs_zyx"])
+    return CoarseToFine(
+        coarse=Bank(basis=coarse, coefficients=values["coarse"], first_id=len(values["fine"]) * flips),
+        fine=Bank(basis=basis, coefficients=values["fine"]),
+        keep=float(found.attrs["keep"]),
+    )

@@ -1,0 +1,62 @@
+"""``match``: engines, rotations of one's own, and maps as MRC files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from cryodask.io.mrc import read_volume
+from cryodask.io.store import Store
+from tests.cli.conftest import CLASSES, SYNC, Call, Example
+
+EVERYTHING = (slice(None),) * 3
+
+
+def test_maps_as_mrc_files(call: Call, example: Example) -> None:
+    out = example.folder / "with_maps"
+    arguments = ("--angular-step", "60", "--maps", "mrc", "--engine", "fft", *SYNC)
+    assert call("match", example.data, "-o", out, *arguments).exit_code == 0
+    for name in CLASSES:
+        scores, voxel = read_volume(out / f"{name}_scores.mrc")
+        stored = Store(out / "maps.zarr").source(f"model_000/scores/{name}", "score").read(EVERYTHING)
+        assert voxel == 10.0
+        np.testing.assert_array_equal(scores, np.nan_to_num(stored, nan=-1.0))
+        ids = read_volume(out / f"{name}_angles.mrc")[0]
+        angles = np.loadtxt(out / f"{name}_angles.txt")
+        assert ids.max() < len(angles)
+        assert ids.min() == -1
+    record = json.loads((out / "job.json").read_text())
+    assert record["engines"][CLASSES[0]]["engine"] == "fft"
+    assert set(record["seconds_by_stage"]) == {"filter", "low-rank bases", "search", "peaks"}
+
+
+def test_no_maps_are_left_if_none_are_wanted(call: Call, example: Example) -> None:
+    out = example.folder / "without_maps"
+    assert call("match", example.data, "-o", out, "--angular-step", "60", "--maps", "none", *SYNC).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["job.json", "picks.star"]
+
+
+def test_angles_of_ones_own(call: Call, example: Example) -> None:
+    angles = example.folder / "angles.txt"
+    angles.write_text("0 0 0\n0 90 0\n90 90 0\n")
+    out = example.folder / "own_angles"
+    assert call("match", example.data, "-o", out, "--angles", angles, *SYNC).exit_code == 0
+    record = json.loads((out / "job.json").read_text())
+    assert record["rotations"] == 3
+    assert record["covering_radius_deg"] > 60
+    refused = call("match", example.data, "-o", out, "--angles", angles, "--engine", "low-rank", "--overwrite", *SYNC)
+    assert refused.exit_code == 2
+    assert "needs the engine fft" in refused.err
+
+
+def test_the_low_rank_engine_by_name(call: Call, example: Example) -> None:
+    out = example.folder / "low_rank"
+    arguments = ("--angular-step", "45", "--engine", "low-rank", "--seed", "5", *SYNC)
+    assert call("match", example.data, "-o", out, *arguments).exit_code == 0
+    record = json.loads((out / "job.json").read_text())
+    chosen = record["engines"][CLASSES[0]]
+    assert chosen["engine"] == "low-rank"
+    assert 0 < chosen["coarse_components"] <= chosen["components"]
+    assert record["parameters"]["seed"] == 5
+    assert record["rotations_by_template"][CLASSES[0]] == record["rotations"]
