@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from cryodask.kernels.backprojection import LANES, backproject
-from cryodask.kernels.ramp import filter_tilts
+from cryodask.kernels.ramp import angular_shares, filter_tilts
+from cryodask.kernels.sheared_backprojection import backproject_sheared, halo_rows
 
 pytestmark = pytest.mark.benchmark
 
@@ -52,6 +53,19 @@ def test_compiled_back_projection(rows: int, oversampling: int, record_property:
     record_property("giga_updates_per_second", rate)
     print(f"{rows} rows, oversampling {oversampling}: {rate:.1f} giga updates/s")
     assert rate > 2
+
+
+def test_back_projection_with_an_x_tilt() -> None:
+    x_tilts = np.full(TILT_DEG.size, 1.0)
+    halo = halo_rows(x_tilts, DEPTH)
+    lines = np.repeat(slab(LANES + 2 * halo), 2, axis=2)
+    shape, weights = (DEPTH, LANES, DETECTOR), angular_shares(TILT_DEG)
+    taken = seconds(
+        lambda: backproject_sheared(lines, TILT_DEG, x_tilts, shape=shape, halo=halo, weights=weights, oversampling=2)
+    )
+    rate = TILT_DEG.size * DEPTH * LANES * DETECTOR / taken / 1e9
+    print(f"x tilt of 1 degree: {rate:.1f} giga updates/s")
+    assert rate > 0.7
 
 
 @pytest.mark.parametrize("oversampling", [1, 2])
