@@ -28,7 +28,7 @@ Matrices = npt.NDArray[np.float64]
 COARSE_TOLERANCE = 0.3
 """Of the basis that ranks the voxels."""
 
-LARGEST_BASIS = 800
+LARGEST_BASIS = 600
 """Images of a fine basis, unless the coarse one needs more: beyond, the plain search costs no more."""
 
 RESCORED_TURNS = 7

@@ -91,7 +91,9 @@ def match(
         thresholds[tomogram.name] = statistics
     covering = coverage(search.widest_list())
     record = {
+        "engine": "+".join(sorted({choice.engine for choice in search.engines.values()})),
         "engines": search.engine_records(),
+        "K": {name: record["components"] for name, record in search.engine_records().items() if "components" in record},
         "tolerance": job.parameters.tolerance,
         "templates": [t.source.template_id for t in job.templates],
         "tomograms": [t.name for t in job.tomograms],
