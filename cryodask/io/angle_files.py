@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
-from cryodask.io.shrec import finite_number, read_text
+from cryodask.io.text_files import finite_number, read_text
 from cryodask.kernels.rotations import matrix_from_relion_zyz_deg
 
 _ORTHOGONAL = 1e-3

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.io.mrc import read_stack
-from cryodask.io.shrec import finite_number, read_text
 from cryodask.io.star_blocks import read_blocks
+from cryodask.io.text_files import finite_number, read_text
 from cryodask.kernels.detector import CameraCurves
 from cryodask.kernels.ring_scaling import RING_WIDTH_PIXELS, AmplitudeCurve
 from cryodask.kernels.spectrum import amplitude_profile, cosine_taper

@@ -11,7 +11,7 @@ import numpy as np
 
 from cryodask.errors import DataError
 from cryodask.io.pick_star import Frame, frame_needed, given_frame
-from cryodask.io.shrec import read_text
+from cryodask.io.text_files import read_text
 from cryodask.kernels.rotations import zxz_deg_from_matrix
 from cryodask.model.particles import Particles
 

@@ -11,7 +11,8 @@ import numpy as np
 from cryodask.errors import DataError
 from cryodask.io.pick_copick import read_copick
 from cryodask.io.pick_star import frame_needed, given_frame, read_star, write_star
-from cryodask.io.shrec import any_number, finite_number, read_locations, read_text
+from cryodask.io.shrec import read_locations
+from cryodask.io.text_files import any_number, finite_number, read_text
 from cryodask.model.particles import Particles
 
 __all__ = ["STAR_NAME", "read_picks", "write_star"]

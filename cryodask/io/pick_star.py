@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.io.atomic import replacing
-from cryodask.io.shrec import any_number, finite_number, read_text
 from cryodask.io.star_blocks import Block, read_blocks
+from cryodask.io.text_files import any_number, finite_number, read_text
 from cryodask.kernels.rotations import (
     matrix_from_relion_zyz_deg,
     matrix_from_zxz_deg,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
+from cryodask.io.text_files import any_number, finite_number, read_text
 from cryodask.kernels.scoring import extents
 from cryodask.model.evaluation import BACKGROUND, SHREC21_CLASS_IDS, SHREC21_MOLECULAR_WEIGHT_KDA, Truth
 from cryodask.model.particles import Particles
@@ -63,32 +64,6 @@ def read_locations(path: Path) -> Locations:
         voxel=np.array(coordinates, dtype=np.float64).reshape(-1, 3),
         zxz_deg=np.array(angles, dtype=np.float64).reshape(-1, 3),
     )
-
-
-def read_text(path: Path) -> str:
-    """Contents of a text file; DataError if it is missing or not text."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from error
-
-
-def any_number(word: str, path: Path, line: int) -> float:
-    """``word`` as a number, NaN and infinity included; DataError naming file and line otherwise."""
-    try:
-        return float(word)
-    except ValueError:
-        raise DataError(f"{path}, line {line}: {word!r} is not a number") from None
-
-
-def finite_number(word: str, path: Path, line: int) -> float:
-    """``word`` as a finite number; DataError naming file and line otherwise."""
-    value = any_number(word, path, line)
-    if not math.isfinite(value):
-        raise DataError(f"{path}, line {line}: {word!r} is not a finite number")
-    return value
 
 
 def read_truth_folder(path: Path | str, voxel_size_angstrom: float = 10.0) -> Truth:

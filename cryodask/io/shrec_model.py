@@ -19,7 +19,7 @@ import numpy.typing as npt
 from cryodask._version import __version__
 from cryodask.errors import DataError
 from cryodask.io.atomic import replacing
-from cryodask.io.shrec import finite_number, read_text
+from cryodask.io.text_files import finite_number, read_text
 from cryodask.model.evaluation import BACKGROUND, NON_PROTEIN_CLASSES, SHREC21_CLASS_IDS
 from cryodask.model.particles import Particles
 

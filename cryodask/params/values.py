@@ -70,6 +70,9 @@ def _list(value: object, kind: Any, target: Target) -> tuple[object, ...]:  # no
 def _named(value: object, kind: Any, target: Target) -> dict[str, object]:  # noqa: ANN401  (a type expression)
     if not isinstance(value, dict) or not value or not all(isinstance(name, str) for name in value):
         target.refuse(value, "a section with a value for each name")
+    for name, item in value.items():
+        if item is None and ":" in name:
+            target.refuse(name, "NAME: VALUE, with a space after the colon")
     return {
         name: coerce(item, kind, Target(target.source, f"{target.path}.{name}", target.bound))
         for name, item in value.items()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cryodask.errors import DataError
-from cryodask.io.shrec import read_text
+from cryodask.io.text_files import read_text
 from cryodask.kernels.scoring_ratios import GROUPS, localization_ratios, mean
 from cryodask.model.shrec21_paper import CLASSES, MISPRINTS, RECALL_BASE, SUBMISSIONS, TIMES
 from cryodask.model.shrec21_table1 import TABLE_1

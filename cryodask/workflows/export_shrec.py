@@ -64,6 +64,8 @@ def export_shrec(
         for target in (output / folder, output / WITHHELD / folder):
             if os.path.lexists(target) and not overwrite:
                 raise DataError(f"{target} exists: choose another output, or --overwrite")
+    for name in names:
+        _Model(store, name, how).require_frames()
     make_folder(output)
     with progress.stage("export", total=len(names)) as stage:
         for name, folder in folders.items():
@@ -128,6 +130,13 @@ class _Model:
         self.store, self.name, self.how = store, name, how
         self.record: dict[str, Any] = {"name": name}
         self.depths: dict[str, int] = {}
+
+    def require_frames(self) -> None:
+        """ConfigError if a volume does not fit into its frame."""
+        truth, tomogram = layout.truth_group(self.name), layout.tomogram_group(self.name)
+        for group, variable in ((truth, "occupancy_mask"), (tomogram, "image")):
+            if self.store.is_complete(group):
+                self._frame(self.store.source(group, variable).shape[0])
 
     def write(self, folder: Path) -> None:
         """All files that the store has the data for."""

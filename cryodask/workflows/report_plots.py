@@ -35,6 +35,10 @@ class Series:
     y: Sequence[float]
 
 
+_ACROSS = 4
+"""Names of classes beside each other in a legend: more do not fit the width."""
+
+
 def cumulative_f1(methods: Mapping[str, Values], classes: Sequence[str], alt: str) -> str:
     """Figure 9 of the paper: for each method the F1 of all classes (lightest first) as one bar, best method on top."""
     totals = {name: sum(values.get(own) or 0.0 for own in classes) for name, values in methods.items()}
@@ -42,7 +46,7 @@ def cumulative_f1(methods: Mapping[str, Values], classes: Sequence[str], alt: st
     colours = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.95, max(len(classes), 2)))
     with figure_style("cumulative"):
         figure = Figure(
-            figsize=(WIDTH_INCH, 1.5 + 0.34 * len(names) + 0.2 * -(-len(classes) // 6)), layout="constrained"
+            figsize=(WIDTH_INCH, 1.5 + 0.34 * len(names) + 0.2 * -(-len(classes) // _ACROSS)), layout="constrained"
         )
         axes = figure.add_subplot()
         left = np.zeros(len(names))
@@ -56,7 +60,7 @@ def cumulative_f1(methods: Mapping[str, Values], classes: Sequence[str], alt: st
         axes.set_xlim(0, 1.12 * max(max(totals.values(), default=0.0), 0.1))
         axes.set_xlabel(f"sum of F1 over {len(classes)} classes")
         _plain(axes)
-        figure.legend(loc="outside lower center", ncols=6, frameon=False, fontsize=8, handlelength=1.0)
+        figure.legend(loc="outside lower center", ncols=_ACROSS, frameon=False, fontsize=8, handlelength=1.0)
         return as_svg(figure, alt)
 
 

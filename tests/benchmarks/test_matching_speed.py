@@ -52,7 +52,8 @@ SEARCH = SearchFilter(
     dark=True,
     optics={"voltage_kv": 300.0, "defocus_um": 3.65, "spherical_aberration_mm": 2.7},
 )
-SPEED_UPS = {"3gl1": 250, "1bxn": 150, "1u6g": 80, "4cr2": 28}
+SPEED_UPS = {"3gl1": 250, "1bxn": 150, "1u6g": 80, "4cr2": 20}
+"""Least ratios to pyTME: the first three are what is aimed at, 28 is aimed at for 4cr2 and not reached yet."""
 
 
 def processor_seconds(call: Callable[[], object]) -> float:
@@ -143,7 +144,7 @@ def test_low_rank_engine_against_pytme(class_id: str, shared_data: Path, pytme_s
         f"{class_id}: K {few}/{many}, {rotations} rotations, bank {bank:.2f} s, search {search:.2f} s "
         f"(training {training:.1f} s), pyTME {rotations * pytme_seconds:.0f} s: {ratio:.0f} times faster"
     )
-    assert ratio > SPEED_UPS[class_id] / 2
+    assert ratio > SPEED_UPS[class_id]
 
 
 def test_fused_product_against_a_plain_one() -> None:
@@ -165,7 +166,8 @@ def test_fused_product_against_a_plain_one() -> None:
     plain = statistics.median(processor_seconds(lambda: np.matmul(coefficients, maps, out=out)) for _ in range(5))
     rate = 4 * rotations * voxels / ours
     print(f"K = 96: {rate / 1e9:.2f} G voxel rotations/s; {plain / ours:.0%} of the plain product's rate")
-    assert rate > 1e9
+    assert rate > 1.5e9
+    assert plain > 0.7 * ours
 
 
 @pytest.mark.parametrize("class_id", ["3gl1", "1bxn", "1u6g"])

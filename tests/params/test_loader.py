@@ -142,6 +142,7 @@ def test_numbers_follow_the_core_schema(text: str, expected: float | None) -> No
         ("simulation.detector.camera=[k2]", ["['k2']", "one of k2, ideal"]),
         ("matching.whiten=yes", ["'yes'", "true or false"]),
         ("matching=3", ["matching = 3", "a section with engine"]),
+        ("simulation.sample.class_counts={a:3}", ["class_counts", "'a:3'", "a space after the colon"]),
         ("models.x=3", ["models = {...}", "whole number"]),
         ("models=" + "9" * 3000, ["more than 70 digits"]),
         ("models=" + "9" * 5000, ["not valid YAML"]),

@@ -11,6 +11,7 @@ from distributed import Client
 
 from cryodask.io.store import Store
 from cryodask.kernels.correlation import best_scores
+from cryodask.kernels.rotations import matrix_from_zxz_deg
 from cryodask.model.progress import NullProgress
 from cryodask.ops.engines import choose_engine, fft_seconds
 from cryodask.ops.low_rank import LowRankSettings, rotations_of
@@ -76,8 +77,6 @@ def test_every_pick_has_the_exact_score_of_its_pose(reference: Reference, low_ra
     ):
         template = fine_template(sources[str(name)], search)
         statistics = result.record["score_maps"][tomogram.name][str(name)]
-        from cryodask.kernels.rotations import matrix_from_zxz_deg
-
         matrix = matrix_from_zxz_deg(angles)
         assert np.abs(every - matrix).max(axis=(1, 2)).min() < 1e-6
         plan = prepare_tile(filtered, Tile((0, 0, 0), tomogram.shape), template)

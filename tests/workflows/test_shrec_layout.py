@@ -22,6 +22,7 @@ from cryodask.model.progress import NullProgress
 from cryodask.workflows.evaluate import evaluate, read_submissions, truths_of_store
 from cryodask.workflows.export_shrec import ShrecExport, export_shrec
 from cryodask.workflows.import_shrec import ShrecImport, import_shrec, shrec_folders
+from cryodask.workflows.reconstruct import ReconstructJob, reconstruct
 from cryodask.workflows.simulate import SimulateJob, simulate
 from tests.tiny import PARAMETERS, job
 from tests.workflows.conftest import Reference
@@ -219,7 +220,7 @@ def test_an_export_refuses_what_it_cannot_do(reference: Reference, layout_folder
         exported(reference.store, tmp_path / "a", ShrecExport(withhold_truth=(3,)))
     with pytest.raises(ConfigError, match="--depth 11: model_000 is"):
         exported(reference.store, tmp_path / "b", ShrecExport(depth_voxels=11))
-    assert not list((tmp_path / "b").iterdir())
+    assert not (tmp_path / "b").exists()
     with pytest.raises(DataError, match="no finished model to export"):
         exported(Store(tmp_path / "empty.zarr").create(), tmp_path / "c")
 
@@ -279,8 +280,6 @@ def test_damaged_models_are_refused(layout_folder: Path, tmp_path: Path, kind: s
 
 
 def test_an_imported_model_can_be_reconstructed(reference: Reference, layout_folder: Path, tmp_path: Path) -> None:
-    from cryodask.workflows.reconstruct import ReconstructJob, reconstruct
-
     back = imported(layout_folder, tmp_path / "back.zarr")
     again = Store(tmp_path / "again.zarr")
     done = ReconstructJob(parameters=PARAMETERS.reconstruction)
