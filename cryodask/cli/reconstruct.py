@@ -92,10 +92,11 @@ def reconstruct(
     from_files = not (data / "zarr.json").exists() and data.suffix != ".zarr"
     chosen = _chosen(parameters.reconstruction, settings, from_files)
     job = ReconstructJob(parameters=chosen, image=image, half_sets=half_sets)
-    run = _from_files if from_files else _from_data_set
-    if not from_files:
+    if from_files:
+        made = _from_files(data, output, job, stack, names, cluster, overwrite, performance_report)
+    else:
         _refuse_for_data_sets(stack, names)
-    made = run(data, output, job, stack, names, cluster, overwrite, performance_report)
+        made = _from_data_set(data, output, job, cluster, overwrite, performance_report)
     if report is not None:
         from cryodask.params.loader import to_dict
         from cryodask.workflows.reconstruction_report import write_report
@@ -142,8 +143,6 @@ def _from_data_set(
     data: Path,
     output: Path,
     job: ReconstructJob,
-    stack: StackOptions,
-    names: tuple[str, ...],
     cluster: ClusterSpec,
     overwrite: bool,
     report: Path | None,
@@ -155,7 +154,6 @@ def _from_data_set(
     from cryodask.workflows.reconstruct import reconstruct as run
     from cryodask.workflows.reconstruct_files import made_in_store
 
-    del stack, names
     store, made = Store(data), Store(output_store(output))
     checked_memory(plan_stored_reconstruction(store, job), cluster)
     with removed_if_useless(output, made), open_session(cluster, report) as session:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cryodask.errors import DataError
+from cryodask.model.structure import StructureInfo
 
 MANIFEST = "assemblies.tsv"
 REQUIRED = ("id", "file", "assembly")
@@ -42,6 +43,19 @@ class ManifestRow:
     """Of a density map: the Gaussian it was blurred by."""
     listed: bool = True
     """False for a file that was taken without a manifest."""
+
+    def info(self, molecular_weight_kda: float, content_sha256: str) -> StructureInfo:
+        """What is known of the class, with its weight and the hash of what its file says."""
+        return StructureInfo(
+            class_id=self.class_id,
+            name=self.name,
+            source=str(self.path),
+            assembly=self.assembly,
+            symmetry=self.symmetry,
+            molecular_weight_kda=molecular_weight_kda,
+            mask_radius_angstrom=self.mask_radius_angstrom,
+            content_sha256=content_sha256,
+        )
 
 
 def read_manifest(file: Path) -> list[ManifestRow]:

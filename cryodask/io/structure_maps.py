@@ -59,15 +59,7 @@ def map_structure(row: ManifestRow, notices: list[str]) -> MapStructure:
             f"{row.class_id} is made of a density map, taken as blurred by a Gaussian of {blur:.2f} angstrom; "
             "the manifest's column map_blur_sigma_angstrom says otherwise"
         )
-    info = StructureInfo(
-        class_id=row.class_id,
-        name=row.name,
-        source=str(row.path),
-        assembly=row.assembly,
-        symmetry=row.symmetry,
-        molecular_weight_kda=row.molecular_weight_kda,
-        mask_radius_angstrom=row.mask_radius_angstrom,
-    )
+    info = row.info(row.molecular_weight_kda, "")
     handle = MapStructure(info=info, path=str(row.path), voxel_size_angstrom=voxel, blur_sigma_angstrom=blur)
     return replace(handle, info=replace(info, content_sha256=_content_hash(_loaded(handle, row.path))))
 

@@ -130,16 +130,7 @@ def _structure(row: ManifestRow, notices: list[str]) -> Structure:
     if weight_kda is None:
         weight_kda = molecular_weight_kda(table.atomic_number, table.weight, table.hydrogens)
         notices.append(f"{row.class_id}: {weight_kda:.1f} kDa, computed from its atoms and their hydrogens")
-    info = StructureInfo(
-        class_id=row.class_id,
-        name=row.name,
-        source=str(row.path),
-        assembly=row.assembly,
-        symmetry=row.symmetry,
-        molecular_weight_kda=weight_kda,
-        mask_radius_angstrom=row.mask_radius_angstrom,
-        content_sha256=_content_hash(content, row.assembly, row.operators),
-    )
+    info = row.info(weight_kda, _content_hash(content, row.assembly, row.operators))
     return FileStructure(info=info, path=str(row.path), operators=row.operators)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cryodask.errors import ConfigError
+from cryodask.errors import ConfigError, CryodaskError
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 16
@@ -25,7 +25,7 @@ def read_mapping(path: Path) -> dict[Any, object]:
     suffix = path.suffix.lower()
     if suffix not in {".yaml", ".yml", ".toml"}:
         raise ConfigError(f"{path}: parameter files end in .yaml, .yml or .toml, not {suffix!r}")
-    text = _read_text(path)
+    text = read_limited(path, "parameter file", MAX_BYTES)
     value = parse_toml(text, str(path)) if suffix == ".toml" else parse_yaml(text, str(path))
     if value is None:
         return {}
@@ -51,14 +51,16 @@ def parse_toml(text: str, source: str) -> dict[str, object]:
         raise ConfigError(f"{source}: not valid TOML: {error}") from None
 
 
-def _read_text(path: Path) -> str:
+def read_limited(path: Path, what: str, most_bytes: int, missing: type[CryodaskError] = ConfigError) -> str:
+    """The text of a small file; ``missing`` if it cannot be read, ConfigError if it is too large or not UTF-8."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(most_bytes + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read this parameter file: {error.strerror or error}") from None
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES // 1024} KiB, which no parameter file needs to be")
+        raise missing(f"{path}: cannot read this {what}: {error.strerror or error}") from None
+    if len(data) > most_bytes:
+        size = f"{most_bytes // 2**20} MiB" if most_bytes > 2**20 else f"{most_bytes // 1024} KiB"
+        raise ConfigError(f"{path}: larger than {size}, which no {what} needs to be")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from cryodask.io.alignments.relion import read_tomograms
 from cryodask.io.star_blocks import read_blocks
 from cryodask.io.store import Store
 from cryodask.io.store_spec import check_name
-from cryodask.params.text import parse_yaml
+from cryodask.params.text import parse_yaml, read_limited
 from cryodask.workflows import layout
 from cryodask.workflows.mrc_inputs import MRC_SUFFIXES
 from cryodask.workflows.search_inputs import is_store
@@ -89,7 +89,7 @@ def read_manifest(path: Path, *, stages: Sequence[str] | None = None) -> tuple[E
     without a ``model`` stands for all of its models. Raises ConfigError naming file, entry, value and remedy; whether
     the inputs can be read shows when their turn comes.
     """
-    text = _read_text(path)
+    text = read_limited(path, "manifest", MAX_BYTES, missing=DataError)
     readers = {".csv": _csv_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows, ".star": _star_rows}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -219,20 +219,6 @@ def _number(where: str, column: str, value: object) -> float | None:
 
 
 # -- formats -------------------------------------------------------------------------------------------------------
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot read this manifest: {error.strerror or error}") from None
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no manifest needs to be")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
 def _csv_rows(text: str, path: Path) -> Iterable[tuple[str, Row]]:

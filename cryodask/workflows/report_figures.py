@@ -74,7 +74,7 @@ class Marks:
 
 def orthogonal_slices(xy: Floats, xz: Floats, yz: Floats, voxel_size_angstrom: float, alt: str) -> str:
     """Three central slices on one scale: ``xy`` (y, x), below it ``xz`` (z, x), beside it ``yz`` given as (y, z)."""
-    limits = _limits(np.concatenate([image.ravel() for image in (xy, xz, yz)]))
+    limits = contrast_limits(np.concatenate([image.ravel() for image in (xy, xz, yz)]))
     ny, nx = xy.shape
     nz = xz.shape[0]
     left, bottom, right, top, gap = 0.62, 0.5, 0.1, 0.1, 0.12
@@ -211,7 +211,7 @@ def _one_panel(image: Floats, spacing_angstrom: float, header_inch: float = 0.1)
     size = FIGURE_WIDTH_INCH, bottom + height + header_inch
     figure = Figure(figsize=size)
     axes = figure.add_axes((left / size[0], bottom / size[1], width / size[0], height / size[1]))
-    _draw(axes, image, spacing_angstrom, _limits(image), x="x (nm)", y="y (nm)")
+    _draw(axes, image, spacing_angstrom, contrast_limits(image), x="x (nm)", y="y (nm)")
     _scale_bar(axes, nx * spacing_angstrom / ANGSTROM_PER_NM)
     return figure, axes
 
@@ -238,7 +238,8 @@ def _draw(axes: Axes, image: Floats, spacing_angstrom: float, limits: tuple[floa
     axes.set_ylabel(y, labelpad=1)
 
 
-def _limits(values: Floats) -> tuple[float, float]:
+def contrast_limits(values: Floats) -> tuple[float, float]:
+    """What is shown black and white: percentiles of the finite values, apart."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cryodask.model.source import BlockSource
 from cryodask.units import ANGSTROM_PER_NM
-from cryodask.workflows.report_figures import CONTRAST_PERCENTILES, MARKER_STYLES, Marks, binned
+from cryodask.workflows.report_figures import MARKER_STYLES, Marks, binned, contrast_limits
 from cryodask.workflows.report_markup import Picture
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -58,7 +58,7 @@ def slice_viewer(name: str, image: TomogramImage, judged: Judged | None) -> Pict
     planes = [
         binned(image.source.read((slice(z, z + 1), slice(0, ny), slice(0, nx)))[0], SLICE_PIXELS)[0] for z in rows
     ]
-    low, high = _limits(np.concatenate([plane[::4, ::4].ravel() for plane in planes]))
+    low, high = contrast_limits(np.concatenate([plane[::4, ::4].ravel() for plane in planes]))
     nm = image.voxel_size_angstrom / ANGSTROM_PER_NM
     shown = len(rows) // 2
     frames = []
@@ -115,7 +115,7 @@ def gallery(title: str, examples: Sequence[Mapping[str, Any]], images: Mapping[s
         place = f"x {example['x']:.0f}, y {example['y']:.0f}, z {example['z']:.0f}"
         words = ", ".join(line for line in (*lines, place) if line)
         crop = _crop(image, example["centred_angstrom"])
-        markup = _png(np.flipud(crop), *_limits(crop), f"{title}: {words}")
+        markup = _png(np.flipud(crop), *contrast_limits(crop), f"{title}: {words}")
         caption = "<br>".join(html.escape(line) for line in (*lines, place) if line)
         items.append(f"<figure>{markup}<figcaption>{caption}</figcaption></figure>")
     return items
@@ -137,14 +137,6 @@ def _crop(image: TomogramImage, centred_angstrom: Sequence[float]) -> Floats:
     y, x = inside[1][0] - window[1][0], inside[2][0] - window[2][0]
     crop[y : y + block.shape[0], x : x + block.shape[1]] = block
     return crop
-
-
-def _limits(values: Floats) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(finite, CONTRAST_PERCENTILES))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def _png(plane: Floats, low: float, high: float, alt: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client
 
 from cryodask.cluster import ClusterSpec, connect, existing
 from cryodask.cluster.tls import TlsFiles, is_loopback, make_certificates
@@ -76,6 +78,8 @@ def test_a_scheduler_beyond_loopback_speaks_tls_only(tmp_path: Path, monkeypatch
         ):
             with pytest.raises(ClusterError, match=r"no scheduler answered at .*--tls"), connect(wrong):
                 pass
+            # A half-made client that is collected while another starts would stop both for good.
+            assert not [made for made in gc.get_objects() if isinstance(made, Client) and made.status == "connecting"]
         kept = Path(session.tls.folder)
         assert kept.exists()
     assert not kept.exists()
