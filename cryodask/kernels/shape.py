@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_fill_holes, distance_transform_edt
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, find_objects
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from cryodask.backend import Array, to_host
@@ -47,6 +47,15 @@ def solid(inside: npt.NDArray[np.bool_], radius_voxels: float) -> npt.NDArray[np
     filled = binary_fill_holes(closed | padded)
     result: npt.NDArray[np.bool_] = np.asarray(filled)[(slice(margin, -margin),) * 3]
     return result
+
+
+def bounding_boxes(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:
+    """(count, 3, 2) first and one behind the last voxel along (z, y, x) of labels 1 to ``count``; 0, 0 if not there."""
+    boxes = np.zeros((count, 3, 2), np.int64)
+    for index, found in enumerate(find_objects(labels, max_label=count)):
+        if found is not None:
+            boxes[index] = [(axis.start, axis.stop) for axis in found]
+    return boxes
 
 
 def shape_statistics(density: Array, threshold: float, voxel_size: float) -> ShapeStatistics:

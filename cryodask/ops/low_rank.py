@@ -14,13 +14,13 @@ from threadpoolctl import threadpool_limits
 from cryodask.errors import DataError
 from cryodask.kernels.correlation import SearchVolume
 from cryodask.kernels.flips import Flips, flipped, flips_of, representatives
-from cryodask.kernels.low_rank_basis import LowRankBasis, TemplateSampler, build_basis
+from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING, LowRankBasis, TemplateSampler, build_basis
 from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
 from cryodask.kernels.peaks import extract_peaks, joint_exclusion, robust_z
 from cryodask.kernels.rescoring import NEIGHBOURS, exact_scores
 from cryodask.kernels.templates import wedge_mask
 from cryodask.model.source import BlockSource
-from cryodask.ops.matching import Ids, Peaks, Tile, Volume
+from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume
 from cryodask.ops.templates import FineTemplate
 
 Matrices = npt.NDArray[np.float64]
@@ -30,6 +30,9 @@ COARSE_TOLERANCE = 0.3
 
 LARGEST_BASIS = 600
 """Images of a fine basis, unless the coarse one needs more: beyond, the plain search costs no more."""
+
+COARSE_BUDGET_BYTES = 2**30
+"""Of the coarse correlations that a tile holds."""
 
 RESCORED_TURNS = 7
 """Rotations of the fine list tried at each peak: the one found and its nearest."""
@@ -111,10 +114,10 @@ def search_low_rank(prepared: SearchVolume, banks: CoarseToFine) -> tuple[Volume
         return low_rank_scores(prepared, banks)
 
 
-def tile_edge(radius_voxels: float, largest: int, budget_bytes: int) -> int:
-    """Largest edge of a tile whose coarse correlations, halo not counted, stay below a budget."""
-    voxels = budget_bytes / (4 * coarse_components_estimate(radius_voxels))
-    return int(min(largest, max(32, np.cbrt(voxels))))
+def tile_edge(radius_voxels: float, largest: int) -> int:
+    """Edge of a tile whose coarse correlations, halo not counted, stay below the budget: whole chunks of the maps."""
+    voxels = COARSE_BUDGET_BYTES / (4 * coarse_components_estimate(radius_voxels))
+    return min(largest, max(1, int(np.cbrt(voxels)) // CHUNK_VOXELS) * CHUNK_VOXELS)
 
 
 def coarse_components_estimate(radius_voxels: float) -> float:
@@ -213,10 +216,15 @@ def _patch(filtered: BlockSource, place: npt.NDArray[np.int64], template: FineTe
     return patch
 
 
-def low_rank_bytes(tile: Tile, radius_voxels: float, reach_voxels: int) -> int:
-    """Peak bytes of a low-rank tile: coarse correlations at its valid voxels, the kept ones, transforms, the banks."""
+def low_rank_bytes(tile: Tile, radius_voxels: float, keep: float) -> int:
+    """Peak bytes of a low-rank tile: coarse correlations at its voxels, the kept ones, transforms, the bank."""
     valid = float(np.prod(tile.shape))
-    padded = float(np.prod([n + 3 * reach_voxels for n in tile.shape]))
+    padded = float(np.prod([n + 3 * radius_voxels for n in tile.shape]))
     coarse, fine = coarse_components_estimate(radius_voxels), fine_components_estimate(radius_voxels)
-    images = fine * (2 * reach_voxels + 1) ** 3
-    return int(4 * (coarse * valid + 0.02 * fine * valid + 20 * padded + 2 * images))
+    images = fine * (2 * radius_voxels + 3) ** 3
+    return int(4 * (coarse * valid + keep * fine * valid + 20 * padded + 2 * images))
+
+
+def basis_bytes(radius_voxels: float) -> int:
+    """Peak bytes of making a basis: the training's images, their part in a class twice, and the principal ones."""
+    return int(4 * 4 * (TRAINING + HELD_OUT) * (2 * radius_voxels + 3) ** 3)

@@ -21,7 +21,10 @@ from cryodask.ops.templates import FineTemplate, SearchFilter
 Volume = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
 
-TILE_VOXELS = 192
+CHUNK_VOXELS = 64
+"""Edge of a stored chunk of a score map; tiles are made of whole ones."""
+
+TILE_VOXELS = 3 * CHUNK_VOXELS
 """Largest core of a tile along each axis: a search of 192^3 voxels and its halo stays below one GiB."""
 
 MINIMUM_DEVIATION = 0.1

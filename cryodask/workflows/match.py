@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 from distributed import Client
 
-from cryodask.errors import ConfigError
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
-from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING
-from cryodask.kernels.rotations import coverage, rotation_set, without_symmetry_mates
+from cryodask.kernels.rotations import coverage
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
 from cryodask.model.source import BlockSource
 from cryodask.ops import matching as ops
 from cryodask.ops import picking
-from cryodask.ops.engines import EngineChoice, choose_engine
-from cryodask.ops.low_rank import (
-    COARSE_TOLERANCE,
-    LARGEST_BASIS,
-    LowRankSettings,
-    fine_rotations,
-    rescored_peaks,
-    rotations_of,
-    search_low_rank,
-    tile_edge,
-)
+from cryodask.ops.low_rank import rescored_peaks, search_low_rank
 from cryodask.ops.templates import SearchFilter, fine_template, template_settings
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import MatchingParameters
 from cryodask.params.tokens import token
 from cryodask.workflows import layout
-from cryodask.workflows.banks import bank_group, read_bank, write_bank
+from cryodask.workflows.banks import read_bank
+from cryodask.workflows.engines import Engines, Matrices
 from cryodask.workflows.execution import execute
 from cryodask.workflows.search_inputs import NamedTemplate, SearchInput
-
-Matrices = npt.NDArray[np.float64]
-
-LOW_RANK_BUDGET_BYTES = 2**30
-"""Of the coarse correlations that a low-rank tile holds."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,24 +60,26 @@ def match(
     """Search every tomogram; maps are kept in ``maps``, so that an interrupted search goes on where it stopped."""
     maps.create()
     started = time.perf_counter()
-    matrices = rotation_set(job.parameters.angular_step_deg) if job.matrices is None else job.matrices
-    search = _Search(maps, job, matrices, overwrite)
+    search = _Search(maps, job, overwrite)
     parts, thresholds = [], {}
     for tomogram in job.tomograms:
         search.make_maps(tomogram, client, progress)
         picks, statistics = search.pick(tomogram, client, progress)
         parts.append(picks)
         thresholds[tomogram.name] = statistics
-    covering = coverage(search.widest_list())
+    engines = search.engines
+    names = [template.source.template_id for template in job.templates]
+    listed, made = engines.widest_list(), engines.records(maps)
+    covering = coverage(listed)
     record = {
-        "engine": "+".join(sorted({choice.engine for choice in search.engines.values()})),
-        "engines": search.engine_records(),
-        "K": {name: record["components"] for name, record in search.engine_records().items() if "components" in record},
+        "engine": "+".join(sorted({each["engine"] for each in made.values()})),
+        "engines": made,
+        "K": {name: each["components"] for name, each in made.items() if "components" in each},
         "tolerance": job.parameters.tolerance,
-        "templates": [t.source.template_id for t in job.templates],
+        "templates": names,
         "tomograms": [t.name for t in job.tomograms],
-        "rotations": len(search.widest_list()),
-        "rotations_by_template": {name: search.count(name) for name in search.rotations},
+        "rotations": len(listed),
+        "rotations_by_template": {name: engines.count(name) for name in names},
         "angular_step_deg": job.parameters.angular_step_deg,
         "covering_radius_deg": covering.largest_deg,
         "mean_misorientation_deg": covering.mean_deg,
@@ -109,9 +90,7 @@ def match(
         "seconds_by_stage": search.seconds,
     }
     rotations = {
-        (tomogram.name, name): search.rotations_in(tomogram, name)
-        for tomogram in job.tomograms
-        for name in search.rotations
+        (tomogram.name, name): engines.rotations_in(tomogram, name) for tomogram in job.tomograms for name in names
     }
     return MatchResult(picks=picking.joined(parts), record=record, rotations=rotations)
 
@@ -119,49 +98,11 @@ def match(
 class _Search:
     """One search: the same rotations, templates and parameters on every tomogram."""
 
-    def __init__(self, maps: Store, job: MatchJob, matrices: Matrices, overwrite: bool) -> None:
+    def __init__(self, maps: Store, job: MatchJob, overwrite: bool) -> None:
         self.maps, self.job, self.overwrite = maps, job, overwrite
-        parameters = job.parameters
-        self.low_rank = LowRankSettings(
-            angular_step_deg=parameters.angular_step_deg,
-            coarse_step_deg=max(parameters.coarse_step_deg, parameters.angular_step_deg),
-            tolerance=parameters.tolerance,
-            keep=parameters.keep,
-            seed=parameters.seed,
-        )
-        self.rotations: dict[str, Matrices] = {}
-        self.engines: dict[str, EngineChoice] = {}
-        self.banks: dict[str, str] = {}
-        self.matrices = matrices
+        self.engines = Engines(job.templates, job.tomograms[0], job.parameters, job.matrices)
+        self.filters: dict[str, SearchFilter] = {}
         self.seconds: dict[str, float] = {}
-        first = job.tomograms[0]
-        for template in job.templates:
-            name, source = template.source.template_id, template.source
-            kept = without_symmetry_mates(matrices, source.symmetry)
-            if job.matrices is not None and parameters.engine == "low-rank":
-                raise ConfigError("a list of angles of one's own needs the engine fft: use --engine fft, or auto")
-            choice = choose_engine(
-                parameters.engine if job.matrices is None else "fft",
-                radius_voxels=source.radius_angstrom / first.voxel_size_angstrom,
-                shape=first.shape,
-                tilt_deg=first.tilt_deg,
-                rotations=len(kept),
-                settings=self.low_rank,
-            )
-            _log.info("%s: engine %s, %s", name, choice.engine, choice.reason)
-            self.engines[name] = choice
-            self.rotations[name] = kept
-
-    def widest_list(self) -> Matrices:
-        """The rotations that most templates are searched at: the fine list of the low-rank engine, if any uses it."""
-        if any(choice.engine == "low-rank" for choice in self.engines.values()):
-            return fine_rotations(self.job.tomograms[0].tilt_deg, self.low_rank)
-        return self.matrices
-
-    def count(self, name: str) -> int:
-        """Rotations that one template is searched at."""
-        low_rank = self.engines[name].engine == "low-rank"
-        return len(self.widest_list() if low_rank else self.rotations[name])
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -169,18 +110,12 @@ class _Search:
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
-    def rotations_in(self, tomogram: SearchInput, name: str) -> Matrices:
-        """What the rotation ids of a template's map count."""
-        if self.engines[name].engine == "fft":
-            return self.rotations[name]
-        return rotations_of(tomogram.tilt_deg, self.low_rank)
-
     def make_maps(self, tomogram: SearchInput, client: Client | None, progress: Progress) -> None:
         """Filtered tomogram, then the score and rotation map of every template."""
         with self._timed("filter"):
-            search = self._filtered(tomogram, client, progress)
+            search = self.filters[tomogram.name] = self._filtered(tomogram, client, progress)
         with self._timed("low-rank bases"):
-            self._make_banks(tomogram, search, client, progress)
+            self.engines.make_banks(self.maps, search, f"{tomogram.name} low-rank bases", client, progress)
         tasks: list[Delayed] = []
         for template in self.job.templates:
             tasks += self._template_tasks(tomogram, search, template)
@@ -215,7 +150,7 @@ class _Search:
                     dims=("z", "y", "x"),
                     shape=tomogram.shape,
                     dtype="float32",
-                    chunks=tuple(min(n, 64) for n in tomogram.shape),
+                    chunks=tuple(min(n, ops.CHUNK_VOXELS) for n in tomogram.shape),
                 ),
             ),
         )
@@ -245,11 +180,11 @@ class _Search:
             "angular_step_deg": self.job.parameters.angular_step_deg,
             "tile_voxels": ops.TILE_VOXELS,
             "template_sampling": template_settings(),
-            **self._engine_record(template, tomogram),
+            **self.engines.record(template, tomogram),
         }
         shape = tomogram.shape
         parts = ops.tiles(shape, record["tile_voxels"])
-        chunks = tuple(min(n, 64) for n in shape)
+        chunks = tuple(min(n, ops.CHUNK_VOXELS) for n in shape)
         spec = GroupSpec(
             kind="scores",
             token=token(record),
@@ -266,76 +201,11 @@ class _Search:
             return []
         fine = delayed(fine_template, pure=False)(template.source, search)
         filtered = self.maps.source(layout.search_group(tomogram.name), "image")
-        if self.engines[template.source.template_id].engine == "low-rank":
-            made_of = token(self._bank_record(template, search))
-            banks = delayed(read_bank, pure=False)(self.maps, made_of)
+        if self.engines.is_low_rank(template.source.template_id):
+            banks = delayed(read_bank, pure=False)(self.maps, self.engines.bank_token(template, search))
             return [self._low_rank_task(group, block, parts[block], filtered, fine, banks) for block in pending]
-        matrices = self.rotations[template.source.template_id]
+        matrices = self.engines.rotations_in(tomogram, template.source.template_id)
         return [self._tile_task(group, block, parts[block], filtered, fine, matrices) for block in pending]
-
-    def _bank_record(self, template: NamedTemplate, search: SearchFilter) -> dict[str, Any]:
-        """What decides a low-rank bank: the template, what it is filtered by, and how finely; not the tomogram."""
-        return {
-            "template": template.token,
-            "radius_angstrom": template.source.radius_angstrom,
-            "filter": {**asdict(search), "optics": dict(search.optics)},
-            "template_sampling": template_settings(),
-            **self._low_rank_record(),
-            "schema_version": SCHEMA_VERSION,
-        }
-
-    def _low_rank_record(self) -> dict[str, Any]:
-        return {
-            "low_rank": asdict(self.low_rank),
-            "training": [TRAINING, HELD_OUT],
-            "coarse_tolerance": COARSE_TOLERANCE,
-            "largest_basis": LARGEST_BASIS,
-        }
-
-    def _make_banks(
-        self, tomogram: SearchInput, search: SearchFilter, client: Client | None, progress: Progress
-    ) -> None:
-        """Banks of the low-rank templates, those that the store does not have from another tomogram or run."""
-        tasks = []
-        for template in self.job.templates:
-            name = template.source.template_id
-            if self.engines[name].engine != "low-rank":
-                continue
-            record = self._bank_record(template, search)
-            made_of = token(record)
-            self.banks[name] = bank_group(made_of)
-            if not self.maps.is_complete(bank_group(made_of), made_of):
-                tasks.append(
-                    delayed(write_bank, pure=False)(self.maps, made_of, record, template.source, search, self.low_rank)
-                )
-        if tasks:
-            self.maps.annotate("banks", {"description": "low-rank bases of templates and coefficients of rotations"})
-        execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} low-rank bases")
-
-    def engine_records(self) -> dict[str, dict[str, Any]]:
-        """For each template: engine, why, and of a low-rank one the sizes of its bases."""
-        records = {}
-        for name, choice in self.engines.items():
-            records[name] = {"engine": choice.engine, "reason": choice.reason}
-            if name in self.banks:
-                attrs = self.maps.info(self.banks[name])
-                known = ("components", "coarse_components", "residual")
-                records[name] |= {key: attrs[key] for key in known}
-        return records
-
-    def _engine_record(self, template: NamedTemplate, tomogram: SearchInput) -> dict[str, Any]:
-        """What decides the maps besides template and tomogram, by engine."""
-        if self.engines[template.source.template_id].engine == "fft":
-            record: dict[str, Any] = {"rotations_per_task": self.job.parameters.rotations_per_task}
-            if self.job.matrices is not None:
-                record["rotations"] = hashlib.sha256(self.matrices.astype("<f8").tobytes()).hexdigest()
-            return record
-        radius_voxels = template.source.radius_angstrom / tomogram.voxel_size_angstrom
-        return {
-            "engine": "low-rank",
-            **self._low_rank_record(),
-            "tile_voxels": tile_edge(radius_voxels, ops.TILE_VOXELS, LOW_RANK_BUDGET_BYTES),
-        }
 
     def _low_rank_task(
         self, group: str, block: int, tile: ops.Tile, filtered: BlockSource, fine: Delayed, banks: Delayed
@@ -365,8 +235,7 @@ class _Search:
         self, tomogram: SearchInput, client: Client | None, progress: Progress
     ) -> tuple[Particles, dict[str, dict[str, float]]]:
         """Peaks of every template, decided between by z-score; and each map's median and deviation."""
-        search = self._filtered(tomogram, client, progress)
-        tasks = [self._peaks_task(tomogram, search, template) for template in self.job.templates]
+        tasks = [self._peaks_task(tomogram, template) for template in self.job.templates]
         with self._timed("peaks"):
             peaks = execute(tasks, client=client, progress=progress, stage=f"{tomogram.name} peaks")
         candidates = [
@@ -374,7 +243,7 @@ class _Search:
                 class_id=template.source.template_id,
                 radius_angstrom=template.source.radius_angstrom,
                 peaks=found,
-                matrices=self.rotations_in(tomogram, template.source.template_id),
+                matrices=self.engines.rotations_in(tomogram, template.source.template_id),
             )
             for template, found in zip(self.job.templates, peaks, strict=True)
         ]
@@ -390,7 +259,7 @@ class _Search:
         }
         return picks, statistics
 
-    def _peaks_task(self, tomogram: SearchInput, search: SearchFilter, template: NamedTemplate) -> Delayed:
+    def _peaks_task(self, tomogram: SearchInput, template: NamedTemplate) -> Delayed:
         name, parameters = template.source.template_id, self.job.parameters
         group = layout.scores_group(tomogram.name, name)
         maps = self.maps.source(group, "score"), self.maps.source(group, "rotation_id")
@@ -400,12 +269,12 @@ class _Search:
             parameters.threshold_z,
         )
         task: Delayed
-        if self.engines[name].engine == "fft":
+        if not self.engines.is_low_rank(name):
             task = delayed(ops.peaks_of, pure=False)(*maps, *limits)
             return task
         filtered = self.maps.source(layout.search_group(tomogram.name), "image")
-        fine = delayed(fine_template, pure=False)(template.source, search)
-        matrices = self.rotations_in(tomogram, name)
+        fine = delayed(fine_template, pure=False)(template.source, self.filters[tomogram.name])
+        matrices = self.engines.rotations_in(tomogram, name)
         task = delayed(rescored_peaks, pure=False)(*maps, filtered, fine, matrices, *limits)
         return task
 

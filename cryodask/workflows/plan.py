@@ -16,12 +16,15 @@ from cryodask.model.structure import Structure
 from cryodask.ops import densities, matching, reconstruction, sample
 from cryodask.ops.acquisition import tilts_and_order
 from cryodask.ops.bodies import bead_window_bytes
+from cryodask.ops.engines import choose_engine
 from cryodask.ops.image_preparation import prepare_bytes
+from cryodask.ops.low_rank import basis_bytes, low_rank_bytes, tile_edge
 from cryodask.ops.projection import simulate_tilt_bytes, simulated_images
 from cryodask.ops.templates import fine_template_bytes
 from cryodask.ops.vesicles import vesicle_window_bytes
 from cryodask.params.schema import RunParameters, SampleParameters
 from cryodask.workflows import layout
+from cryodask.workflows.engines import low_rank_settings
 from cryodask.workflows.reconstruct import ReconstructJob
 from cryodask.workflows.series import Series, series_of_store
 from cryodask.workflows.target_noise import RECONSTRUCTION
@@ -196,7 +199,8 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
             # A template is prepared once; on each tile once more, then searched in batches that are joined in pairs.
             tasks=parameters.models * sum(len(tiles) * (2 * count + 1) + 1 for count in batches),
             bytes_written=parameters.models * len(structures) * 8 * voxels,
-            task_bytes=fine + matching.search_bytes(tiles[0].shape, reach),
+            task_bytes=fine
+            + max(matching.search_bytes(tiles[0].shape, reach), _low_rank_bytes(parameters, structures)),
         ),
         StagePlan(
             stage="peaks",
@@ -205,6 +209,28 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
             task_bytes=matching.peaks_bytes(voxels),
         ),
     ]
+
+
+def _low_rank_bytes(parameters: RunParameters, structures: Sequence[Structure]) -> int:
+    """Peak of the low-rank tasks, of tiles and of the making of bases; 0 where the other engine searches for all."""
+    geometry = planned_geometry(parameters)
+    settings = low_rank_settings(parameters.matching)
+    rotations = len(rotation_set(parameters.matching.angular_step_deg))
+    worst = 0
+    for structure in structures:
+        radius = densities.radius_estimate_angstrom(structure.info) / geometry.voxel_size_angstrom
+        choice = choose_engine(
+            parameters.matching.engine,
+            radius_voxels=radius,
+            shape=geometry.shape,
+            tilt_deg=geometry.tilt_deg,
+            rotations=rotations,
+            settings=settings,
+        )
+        if choice.engine == "low-rank":
+            tile = matching.tiles(geometry.shape, tile_edge(radius, matching.TILE_VOXELS))[0]
+            worst = max(worst, low_rank_bytes(tile, radius, settings.keep), basis_bytes(radius))
+    return worst
 
 
 def planned_geometry(parameters: RunParameters) -> reconstruction.ReconstructionGeometry:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
-from scipy.ndimage import find_objects
 
+from cryodask.kernels.shape import bounding_boxes
 from cryodask.model.particles import Particles
 from cryodask.model.source import BlockSource
 
@@ -16,10 +15,7 @@ def with_bounding_boxes(particles: Particles, occupancy: BlockSource) -> xr.Data
     ``stop`` is one behind the last voxel; a particle that the mask does not hold has 0 and 0.
     """
     mask = occupancy.read(tuple(slice(0, n) for n in occupancy.shape))
-    boxes = np.zeros((len(particles), 3, 2), np.int64)
-    for index, found in enumerate(find_objects(mask, max_label=len(particles))):
-        if found is not None:
-            boxes[index] = [(axis.start, axis.stop) for axis in found]
+    boxes = bounding_boxes(mask, len(particles))
     columns = {
         f"{axis}_{end}": ("particle", boxes[:, a, e])
         for a, axis in enumerate("zyx")
