@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cryodask.backend import Array, capabilities, fast_path
 from cryodask.errors import ConfigError, DataError
+from cryodask.kernels.fourier import irfftn, radius, rfftn
 
 
 def spline_coefficients(volume: Array) -> Array:
@@ -98,3 +99,18 @@ def _require_usable(volume: Array, output_shape: tuple[int, ...], zoom: float, o
         raise ConfigError(f"zoom={zoom!r} must be a positive number (output voxel size / input voxel size)")
     if len(output_shape) != 3 or min(output_shape) < 1:
         raise ConfigError(f"output_shape={output_shape!r} must be three positive sizes (z, y, x)")
+
+
+def averaged(volume: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+    """A cube on voxels ``factor`` times as wide: low-passed to what they can hold, and averaged over each. Host only.
+
+    The centre of the cube lies in the middle of a voxel, to half a fine voxel; outside the cube is 0.
+    """
+    side = volume.shape[0]
+    blocks = 2 * (side // (2 * factor)) + 3  # odd, and room on both sides
+    before = (blocks * factor - side) // 2
+    padded = np.pad(volume, (before, blocks * factor - side - before))
+    k = radius(padded.shape, 1.0, padded, real=True)
+    smooth = irfftn(rfftn(padded) * (k < 0.5 / factor), padded.shape)
+    coarse: npt.NDArray[np.float32] = smooth.reshape((blocks, factor) * 3).mean(axis=(1, 3, 5))
+    return coarse

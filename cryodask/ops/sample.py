@@ -128,7 +128,7 @@ class _TruthSlab:
     def claim(self, here: Region, potential: Volume, label: int, particle: int) -> None:
         """Give a particle its voxels. Where the skirts of two neighbours share one, the first in the list keeps it."""
         there = _truth_region(here)
-        own = (_block_mean(potential) > MASK_THRESHOLD_V) & (self.occupancy[there] == 0)
+        own = (block_mean(potential) > MASK_THRESHOLD_V) & (self.occupancy[there] == 0)
         self.class_mask[there][own] = label
         self.occupancy[there][own] = particle
 
@@ -220,7 +220,8 @@ def _solid(
     return np.asarray(shape > 0.5)
 
 
-def _block_mean(volume: Volume) -> Volume:
+def block_mean(volume: Volume) -> Volume:
+    """Mean of each truth voxel's grand model voxels."""
     nz, ny, nx = (n // TRUTH_BINNING for n in volume.shape)
     blocks = volume.reshape(nz, TRUTH_BINNING, ny, TRUTH_BINNING, nx, TRUTH_BINNING)
     mean: Volume = blocks.mean(axis=(1, 3, 5))

@@ -26,13 +26,14 @@ from cryodask.kernels.fourier import fourier_crop
 from cryodask.model.images import image_to_use
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
+from cryodask.ops.sample import TRUTH_BINNING, block_mean
 from cryodask.workflows import layout
 from cryodask.workflows.picks_folder import make_folder
 
 WITHHELD = "withheld_truth"
 """Folder of the truth that is kept from participants."""
 
-_BINNING = 2
+_BINNING = TRUTH_BINNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +177,7 @@ class _Model:
         voxel = float(layout.required(self.store, group, "voxel_size_angstrom"))
         source = self.store.source(group, "electrostatic_v")
         if not any(n % _BINNING for n in source.shape):
-            self._write_volume(folder / files.GRAND_MODEL, source, voxel * _BINNING, np.float32, _binned, _BINNING)
+            self._write_volume(folder / files.GRAND_MODEL, source, voxel * _BINNING, np.float32, block_mean, _BINNING)
 
     def _write_tilt_series(self, folder: Path) -> None:
         group = layout.tilt_series_group(self.name)
@@ -264,12 +265,6 @@ def _write_stack(
 
 def _as_it_is(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return image
-
-
-def _binned(block: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    nz, ny, nx = (n // _BINNING for n in block.shape)
-    mean: npt.NDArray[Any] = block.reshape(nz, _BINNING, ny, _BINNING, nx, _BINNING).mean(axis=(1, 3, 5))
-    return mean
 
 
 def _own(attrs: dict[str, Any]) -> dict[str, Any]:

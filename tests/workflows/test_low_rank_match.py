@@ -7,20 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from distributed import Client
 
 from cryodask.io.store import Store
 from cryodask.kernels.correlation import best_scores
 from cryodask.kernels.rotations import matrix_from_zxz_deg
+from cryodask.model.images import Tomogram
 from cryodask.model.progress import NullProgress
+from cryodask.model.source import ArraySource
+from cryodask.ops import low_rank as low_rank_ops
+from cryodask.ops.densities import particle_density
 from cryodask.ops.engines import choose_engine, fft_seconds
-from cryodask.ops.low_rank import LowRankSettings, rotations_of
-from cryodask.ops.matching import Tile, prepare_tile
-from cryodask.ops.templates import SearchFilter, fine_template
+from cryodask.ops.low_rank import LowRankSettings, rotations_of, tile_edge
+from cryodask.ops.matching import CHUNK_VOXELS, TILE_VOXELS, Tile, prepare_tile
+from cryodask.ops.templates import SearchFilter, TemplateSource, fine_template
 from cryodask.params.schema import MatchingParameters
 from cryodask.workflows import layout
-from cryodask.workflows.match import MatchResult, match
-from tests.tiny import search_job
+from cryodask.workflows.match import MatchJob, MatchResult, match
+from cryodask.workflows.search_inputs import NamedTemplate, tomogram_in_memory
+from tests.tiny import SAMPLE, Balls, search_job
 from tests.workflows.conftest import Reference
 
 SETTINGS = LowRankSettings(angular_step_deg=20.0, coarse_step_deg=30.0, tolerance=0.1, keep=0.2)
@@ -118,3 +124,39 @@ def test_auto_takes_what_is_estimated_to_be_faster() -> None:
     assert chosen(200, 64, 7.5) == "fft"
     assert chosen(45_000, 128, 7.5, "fft") == "fft"
     assert fft_seconds((128,) * 3, 7.5, 45_000) > 100
+
+
+def test_a_tomogram_of_several_tiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tiles of one chunk, in a tomogram that is wider: each is written, and they agree with one large tile."""
+    noise = np.random.default_rng(1).standard_normal((24, 80, 72)).astype(np.float32)
+    tomogram = tomogram_in_memory(
+        Tomogram.parse(xr.Dataset({"image": (("z", "y", "x"), noise)}, attrs={"voxel_size_angstrom": 10.0})), "m"
+    )
+    density = particle_density(Balls(), SAMPLE)
+    template = NamedTemplate(
+        source=TemplateSource(
+            template_id="balls",
+            density=ArraySource(density.electrostatic_v),
+            voxel_size_angstrom=density.voxel_size_angstrom,
+            radius_angstrom=density.radius_angstrom,
+        ),
+        token="balls",
+    )
+    parameters = replace(PARAMETERS, keep=1.0, angular_step_deg=45.0, coarse_step_deg=90.0)
+    job = MatchJob(tomograms=(tomogram,), templates=(template,), parameters=parameters)
+    maps = []
+    for budget in (2**30, 1):
+        monkeypatch.setattr(low_rank_ops, "COARSE_BUDGET_BYTES", budget)
+        store = Store(tmp_path / f"{budget}.zarr")
+        match(store, job, client=None, progress=NullProgress())
+        assert store.info("m/scores/balls")["cryodask"]["blocks"] == (1 if budget > 1 else 4)
+        maps.append(store.source("m/scores/balls", "score").read((slice(None),) * 3))
+    # With all voxels kept, tiles differ by rounding only.
+    np.testing.assert_allclose(maps[1], maps[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("radius_voxels", [4.0, 8.5, 12.0, 17.5])
+def test_tiles_are_made_of_whole_chunks(radius_voxels: float) -> None:
+    edge = tile_edge(radius_voxels, TILE_VOXELS)
+    assert edge % CHUNK_VOXELS == 0
+    assert CHUNK_VOXELS <= edge <= TILE_VOXELS
