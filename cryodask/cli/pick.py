@@ -79,6 +79,7 @@ def _list_pickers(context: click.Context, _: click.Parameter, wanted: bool) -> N
     help="Of particles, where the data do not tell.",
 )
 @click.option("--angular-step", type=float, metavar="DEG", help="Spacing of the rotations that tm and tm-f try.")
+@click.option("--expected-count", type=float, metavar="N", help="Particles of each class that tm-c is to expect.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for picks.star, job.json.")
 @parameter_options()
 @cluster_options
@@ -97,6 +98,7 @@ def pick(
     template_voxel_size: float | None,
     contrast: str,
     angular_step: float | None,
+    expected_count: float | None,
     output: Path,
     parameters: RunParameters,
     cluster: ClusterSpec,
@@ -119,6 +121,7 @@ def pick(
 
     chosen = get_picker(picker)
     matching = changed(parameters.matching, "--angular-step", angular_step_deg=angular_step)
+    picking = changed(parameters.picking, "--expected-count", expected_count=expected_count)
     in_place = is_store(tomogram) and output.resolve() == tomogram.resolve()
     maps = Store(output if in_place else output_folder(output) / "maps.zarr")
     opened = open_tomograms(tomogram, voxel_size_angstrom=voxel_size, tilt_angles=tilt_angles)
@@ -138,7 +141,7 @@ def pick(
                 picker=chosen,
                 tomograms=tomograms,
                 templates=found,
-                picking=parameters.picking,
+                picking=picking,
                 matching=matching,
                 dark=contrast == "dark",
             )

@@ -1,7 +1,7 @@
 """Blobs of a volume by the Laplacian of Gaussian over a range of scales, or by a difference of two Gaussians.
 
-The Laplacian is scale-normalised (Lindeberg 1998): ``-sigma^2 Laplace(G_sigma * V)``. A bright ball of radius r gives its
-largest answer at its centre, at ``sigma = r / sqrt(3)``.
+The Laplacian is scale-normalised (Lindeberg 1998): ``-sigma^2 Laplace(G_sigma * V)``. A bright ball of radius r gives
+its largest answer at its centre, at ``sigma = r / sqrt(3)``.
 """
 
 from __future__ import annotations

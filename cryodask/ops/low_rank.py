@@ -63,7 +63,7 @@ def sampler_of(template: FineTemplate) -> TemplateSampler:
     )
 
 
-def _one_thread() -> threadpool_limits:
+def one_thread() -> threadpool_limits:
     """Products of matrices by one thread: several divide the sums in another way, which would change the last bits."""
     return threadpool_limits(limits=1, user_api="blas")
 
@@ -71,7 +71,7 @@ def _one_thread() -> threadpool_limits:
 def make_banks(template: FineTemplate, settings: LowRankSettings) -> CoarseToFine:
     """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram."""
     sampler = sampler_of(template)
-    with _one_thread():
+    with one_thread():
         whole = build_basis(sampler, settings.tolerance, seed=settings.seed)
         coarse = whole.first(whole.components(COARSE_TOLERANCE))
         count = len(whole.strength_rank)
@@ -110,7 +110,7 @@ def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings) ->
 
 def search_low_rank(prepared: SearchVolume, banks: CoarseToFine) -> tuple[Volume, Ids]:
     """Best score and rotation on a tile with its halo, as ``ops.matching.search_batch`` gives them, approximate."""
-    with _one_thread():
+    with one_thread():
         return low_rank_scores(prepared, banks)
 
 
@@ -157,7 +157,7 @@ def rescored_peaks(
         max_peaks=_CANDIDATES_PER_PICK * max_picks,
         threshold=median + (least_z - _LOOSE_Z) * sigma,
     )
-    with _one_thread():
+    with one_thread():
         at, values, ids = _rescored(index, scores, rotations, filtered, template, matrices)
     z = (values - median) / sigma
     kept = joint_exclusion(at, np.full(len(at), exclusion_voxels / 2), z, overlap=1.0)

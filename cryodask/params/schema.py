@@ -191,6 +191,19 @@ class PickingParameters:
     dog_threshold_z: float = 5.0
     """Least robust z-score of a pick of ``dog``."""
 
+    amplitude: float = 0.6
+    """Of particles in the whitened tomogram, deviations of the noise a volt, until confident picks tell: ``tm-c``."""
+    expected_per_megavoxel: float = 3.0
+    """Particles of each class that ``tm-c`` expects in a million voxels before it looks."""
+    expected_count: float | None = None
+    """Particles of each class that ``tm-c`` is to expect in the tomogram; None estimates it."""
+    least_score: float = 0.0
+    """Least log posterior odds of a pick of ``tm-c``: 0 means more probable than background."""
+    find_membranes: bool = True
+    """Whether ``tm-c`` looks for membranes, which it takes no picks from."""
+    amplitude_gate: bool = True
+    """Whether ``tm-c`` drops picks whose amplitude is too low for their class."""
+
     def candidates(self, megavoxels: float) -> int:
         """Places of each template in a tomogram of this size, at least one."""
         return max(1, round(self.candidates_per_template * megavoxels / _BENCHMARK_MEGAVOXELS))

@@ -15,6 +15,7 @@ GROUP = "cryodask.pickers"
 OWN = {
     "tm": "cryodask.pickers.matching:TemplateMatching",
     "tm-f": "cryodask.pickers.matching:FilteredTemplateMatching",
+    "tm-c": "cryodask.pickers.likelihood:MultiClassLikelihood",
     "gold-log": "cryodask.pickers.gold:GoldBeads",
     "dog": "cryodask.pickers.dog:DifferenceOfGaussians",
 }

@@ -1,0 +1,87 @@
+"""Log-likelihood ratios of a particle against background in white noise, with an amplitude that is known.
+
+In a whitened tomogram (``whitening``) the volume near a particle is ``alpha T(R) + n``, T its filtered template in
+volts and n noise of unit variance. With ``sigma = |sqrt(m) (T - mu)|`` and X the volume's scalar product with the template of
+unit length, the log-likelihood ratio against noise alone is ``L = alpha sigma X - alpha^2 sigma^2 / 2`` (Gaussian
+noise). The amplitude alpha is the same for all particles of a tomogram.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from cryodask.backend import Array, namespace
+from cryodask.errors import ConfigError
+
+Floats = npt.NDArray[np.float64]
+
+AMPLITUDE_FREEDOM = (0.8, 1.15)
+"""Range about alpha, relative to it, in which a single particle's own amplitude may lie without a penalty."""
+
+TEMPER_SLOPE, TEMPER_OFFSET = 0.2, 0.6
+"""``p = sigmoid(slope S - offset)``: how often a pick of score S is right, fitted on simulations."""
+
+GATE_DEVIATIONS = 2.0
+GATE_SPREAD = 0.1
+"""Spread of amplitudes within a class, relative to its median, besides that of the noise."""
+
+CONFIDENT, FAIRLY_CONFIDENT = 15.0, 8.0
+_LEAST_CONFIDENT, _LEAST_FAIRLY_CONFIDENT = 5, 4
+
+
+def log_ratio(x: Array, length: Array, alpha: float) -> Array:
+    """``alpha sigma X - (alpha sigma)^2 / 2`` elementwise; ``length`` is sigma and broadcasts."""
+    strength = alpha * length
+    return strength * (x - 0.5 * strength)
+
+
+def log_mean(log_values: Array, count: int) -> float:
+    """Logarithm of the sum of ``exp(log_values)`` over ``count``, without overflow."""
+    if count < 1:
+        raise ConfigError(f"a mean over {count} hypotheses does not exist")
+    xp = namespace(log_values)
+    highest = float(xp.max(log_values))
+    return highest + math.log(float(xp.sum(xp.exp(log_values - highest)))) - math.log(count)
+
+
+def amplitude_gain(x: npt.ArrayLike, length: npt.ArrayLike, alpha: float) -> Floats:
+    """What L gains when the amplitude may follow the particle's own X / sigma within ``AMPLITUDE_FREEDOM`` of alpha."""
+    at, sigma = np.asarray(x, dtype=np.float64), np.asarray(length, dtype=np.float64)
+    low, high = AMPLITUDE_FREEDOM
+    own = np.clip(at / sigma, low * alpha, high * alpha)
+    gained: Floats = (own - alpha) * sigma * at - 0.5 * (own**2 - alpha**2) * sigma**2
+    return gained
+
+
+def tempered_posterior(score: npt.ArrayLike, rival: npt.ArrayLike | None = None) -> Floats:
+    """Probability that picks of these scores are right.
+
+    Scores are log posterior odds of a model that is over-confident, because noise and neighbours are not what it takes
+    them for: they are tempered. ``rival`` is the best other class's score at the same place, -inf for none.
+    """
+    s = TEMPER_SLOPE * np.asarray(score, dtype=np.float64)
+    other = np.full(s.shape, -np.inf) if rival is None else TEMPER_SLOPE * np.asarray(rival, dtype=np.float64)
+    against = np.logaddexp(TEMPER_OFFSET, other)
+    probability: Floats = 1 / (1 + np.exp(against - s))
+    return probability
+
+
+def passes_gate(x: npt.ArrayLike, length: npt.ArrayLike, score: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """(n,) which picks of one class have an amplitude X / sigma that is not too low beside the class's confident ones.
+
+    The limit is their median less two standard deviations, of noise (1 / sigma) and of a tenth of the median together.
+    Without enough confident picks all pass.
+    """
+    at, sigma, s = (np.asarray(v, dtype=np.float64) for v in (x, length, score))
+    amplitude = at / sigma
+    sure = s > CONFIDENT
+    if np.count_nonzero(sure) < _LEAST_CONFIDENT:
+        sure = s > FAIRLY_CONFIDENT
+        if np.count_nonzero(sure) < _LEAST_FAIRLY_CONFIDENT:
+            return np.ones(at.shape, dtype=bool)
+    middle = float(np.median(amplitude[sure]))
+    limit = middle - GATE_DEVIATIONS * np.sqrt((GATE_SPREAD * middle) ** 2 + 1 / sigma**2)
+    return np.asarray(amplitude >= limit, dtype=bool)

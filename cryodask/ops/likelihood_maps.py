@@ -1,0 +1,97 @@
+"""Where particles may be: for each template the largest product with the whitened volume over all its rotations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from cryodask.backend import capabilities
+from cryodask.kernels.blobs import without_balls
+from cryodask.kernels.fast.correlation import correlate_into
+from cryodask.kernels.fourier import rfftn
+from cryodask.kernels.peaks import extract_peaks
+from cryodask.kernels.whitening import whitened
+from cryodask.model.source import BlockSource
+from cryodask.ops.beads import whole_tomogram
+from cryodask.ops.low_rank import one_thread
+from cryodask.ops.matching import CHUNK_VOXELS, Tile
+from cryodask.ops.particle_models import ParticleModel, sample_distance
+
+Volume = npt.NDArray[np.float32]
+
+BEAD_INNER_VOXELS, BEAD_OUTER_VOXELS = 9.0, 13.0
+"""Of the mask about a gold bead: nothing is left within the first radius, everything beyond the second."""
+
+MAPS_BUDGET_BYTES = 2**30
+"""Of the correlations that a tile holds."""
+
+LARGEST_TILE = 3 * CHUNK_VOXELS
+_CLOSE_PEAKS, _DISTANT_PEAKS, _LARGE_VOXELS = 2.5, 4.0, 10.0
+
+
+def whitened_tomogram(image: BlockSource, tilt_deg: tuple[float, ...] | None, beads: npt.NDArray[np.int64]) -> Volume:
+    """The tomogram without its beads, its noise white inside the wedge; particles as dark or bright as they were."""
+    volume = whole_tomogram(image, dark=False)
+    nz, ny, nx = volume.shape
+    weight = without_balls((nz, ny, nx), beads, BEAD_INNER_VOXELS, BEAD_OUTER_VOXELS)
+    return np.asarray(whitened(volume * weight, tilt_deg), dtype=np.float32)
+
+
+def sampling(images: int) -> tuple[int, int]:
+    """Of a template with so many images: voxels between two samples of its map, and the edge of a tile.
+
+    A tile is made of whole chunks; its correlations stay below the budget.
+    """
+    every = sample_distance(images)
+    edge = int(np.cbrt(MAPS_BUDGET_BYTES * every**3 / (4 * images))) // CHUNK_VOXELS * CHUNK_VOXELS
+    return every, min(LARGEST_TILE, max(CHUNK_VOXELS, edge))
+
+
+def map_shape(shape: tuple[int, int, int], every: int) -> tuple[int, int, int]:
+    """(z, y, x) of a map with a sample at every so many voxels, from the first on."""
+    nz, ny, nx = (-(-n // every) for n in shape)
+    return nz, ny, nx
+
+
+def best_products(source: BlockSource, tile: Tile, model: ParticleModel) -> Volume:
+    """Largest product over all rotations, at the samples of the map that lie in the tile; beyond the faces is 0."""
+    half, every, shape = model.half, model.every, source.shape
+    low = [start - half for start in tile.start]
+    high = [start + size + half for start, size in zip(tile.start, tile.shape, strict=True)]
+    inside = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, shape, strict=True))
+    nz, ny, nx = (scipy.fft.next_fast_len(b - a, real=True) for a, b in zip(low, high, strict=True))
+    padded = nz, ny, nx
+    block = np.zeros(padded, np.float32)
+    part = source.read(inside)
+    begin = [s.start - a for s, a in zip(inside, low, strict=True)]
+    block[tuple(slice(b, b + n) for b, n in zip(begin, part.shape, strict=True))] = part
+    transform = rfftn(block)
+    # The block has the halo before the tile, so what wraps round ends up in the halo only.
+    whole = np.empty(tuple(half + n for n in tile.shape), np.float32)
+    work = np.empty((whole.shape[0], transform.shape[1], transform.shape[2]), transform.dtype)
+    core = tuple(slice(half, None, every) for _ in range(3))
+    samples = map_shape(tile.shape, every)
+    kernels = model.bank.basis.kernels
+    maps = np.empty((len(kernels), math.prod(samples)), np.float32)
+    with one_thread():
+        for row, kernel in zip(maps, kernels, strict=True):
+            correlate_into(transform, padded, np.ascontiguousarray(kernel[::-1, ::-1, ::-1]), whole, work)
+            row[:] = whole[core].ravel()
+        best, _ = model.bank.best(maps)
+    return best.reshape(samples)
+
+
+def candidates_of(
+    products: BlockSource, model: ParticleModel, count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Voxels (n, 3) of the ``count`` largest local maxima of a map, and their products (n,)."""
+    values = products.read((slice(None),) * 3)
+    highest = capabilities(values).maximum_filter(values, 3)
+    peaks = np.where(values >= highest, values, np.float32(np.nan))
+    large = model.half >= _LARGE_VOXELS + 2
+    apart = (_DISTANT_PEAKS if large else _CLOSE_PEAKS) / model.every
+    index, found = extract_peaks(peaks, exclusion_radius_voxels=apart, max_peaks=count)
+    return index * model.every, np.asarray(found, dtype=np.float64)
