@@ -1,9 +1,9 @@
 """Log-likelihood ratios of a particle against background in white noise, with an amplitude that is known.
 
 In a whitened tomogram (``whitening``) the volume near a particle is ``alpha T(R) + n``, T its filtered template in
-volts and n noise of unit variance. With ``sigma = |sqrt(m) (T - mu)|`` and X the volume's scalar product with the template of
-unit length, the log-likelihood ratio against noise alone is ``L = alpha sigma X - alpha^2 sigma^2 / 2`` (Gaussian
-noise). The amplitude alpha is the same for all particles of a tomogram.
+volts and n noise of unit variance. With ``sigma = |sqrt(m) (T - mu)|`` and X the volume's scalar product with the
+template of unit length, the log-likelihood ratio against noise alone is ``L = alpha sigma X - alpha^2 sigma^2 / 2``
+(Gaussian noise). The amplitude alpha is the same for all particles of a tomogram.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cryodask.backend import Array, as_device_array, namespace
+from cryodask.backend import Array, namespace
 from cryodask.errors import DataError
 from cryodask.kernels.fourier import frequencies, irfftn, radius, rfftn
 from cryodask.kernels.spectrum import apply_radial_profile, radial_average
@@ -91,4 +91,4 @@ def whitened(volume: Array, tilt_deg: Sequence[float] | None) -> Array:
     gain = gain * inside * pass_band(shape, volume)
     gain = xp.where(k > 0, gain, xp.zeros_like(gain))
     scale = math.sqrt(float(np.prod(shape)))
-    return irfftn(spectrum * as_device_array(gain, volume) * scale, shape)
+    return irfftn(spectrum * gain * scale, shape)

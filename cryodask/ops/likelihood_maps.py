@@ -80,7 +80,7 @@ def best_products(source: BlockSource, tile: Tile, model: ParticleModel) -> Volu
         for row, kernel in zip(maps, kernels, strict=True):
             correlate_into(transform, padded, np.ascontiguousarray(kernel[::-1, ::-1, ::-1]), whole, work)
             row[:] = whole[core].ravel()
-        best, _ = model.bank.best(maps)
+        best, _ = model.coarse.best(maps)
     return best.reshape(samples)
 
 

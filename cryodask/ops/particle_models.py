@@ -34,12 +34,12 @@ _TRAINED_TO = ((10.5, 0.1), (14.0, 0.2), (np.inf, LAST_TOLERANCE))
 
 FINE_STEP_DEG, COARSE_STEP_DEG = 13.0, 18.0
 MOST_FINE_IMAGES = 160
-"""Templates with more images are tried at the coarse step only."""
+"""Templates with more images are tried at the coarse step only; maps, which are to tell places, always are."""
 
 MOST_DENSE_IMAGES = 230
 """Maps of templates with more images are sampled at every second voxel."""
 
-_MASK_GROWTH = ((7.0, 2.8), (10.5, 2.3), (np.inf, 0.8))
+_MASK_GROWTH = ((7.0, 2.0), (10.5, 1.5), (np.inf, 0.0))
 """Up to a mask radius of so many voxels the mask is widened by so many: fringes of the CTF carry signal."""
 
 
@@ -64,6 +64,8 @@ class ParticleModel:
     template: FineTemplate
     bank: Bank
     """Its strongest images and the coefficients of the list of rotations."""
+    coarse: Bank
+    """The same images at fewer rotations, for maps."""
     length: npt.NDArray[np.float64]
     """(rotations,) sigma of each, before flips."""
     matrices: Matrices
@@ -139,10 +141,13 @@ def make_model(class_id: str, source: TemplateSource, search: SearchFilter, *, s
         step = FINE_STEP_DEG if len(basis.kernels) <= MOST_FINE_IMAGES else COARSE_STEP_DEG
         rotations = representatives(step, basis.flips)
         coefficients, length = basis.coefficients_and_lengths(sampler, rotations)
+        few = representatives(COARSE_STEP_DEG, basis.flips)
+        coarse = basis.coefficients(sampler, few) if step != COARSE_STEP_DEG else coefficients
     return ParticleModel(
         class_id=class_id,
         template=template,
         bank=Bank(basis=basis, coefficients=coefficients),
+        coarse=Bank(basis=basis, coefficients=coarse),
         length=length,
         matrices=flipped(rotations, basis.flips),
         equivalent_radius_voxels=equivalent_radius_angstrom(source) / search.voxel_size_angstrom,
@@ -176,4 +181,4 @@ def exact_kernels(template: FineTemplate, matrices: Matrices) -> Iterator[tuple[
         deviation = image - np.float32((mask * image).sum(dtype=np.float64) / total)
         weighted = mask * deviation
         length = float(np.sqrt((weighted * deviation).sum(dtype=np.float64)))
-        yield weighted / np.float32(length if length > 0 else 1.0), length
+        yield np.asarray(weighted / (length if length > 0 else 1.0), dtype=np.float32), length

@@ -68,6 +68,7 @@ class StoredModel:
                 "strength_rank": (("image",), basis.strength_rank),
                 "residual": (("image",), basis.residual),
                 "coefficients": (("rotation", "image"), model.bank.coefficients),
+                "coarse": (("coarse_rotation", "image"), model.coarse.coefficients),
                 "length": (("rotation",), model.length),
                 "matrices": (("rotation", "row", "column"), model.matrices[:: len(basis.flips.signs_zyx)]),
                 "signs_zyx": (("flip", "axis"), basis.flips.signs_zyx),
@@ -100,6 +101,7 @@ class StoredModel:
             class_id=self.class_id,
             template=ops.likelihood_template(self.source, self.search),
             bank=Bank(basis=basis, coefficients=values["coefficients"]),
+            coarse=Bank(basis=basis, coefficients=values["coarse"]),
             length=values["length"],
             # The first flip is the identity.
             matrices=flipped(values["matrices"], basis.flips),

@@ -1,0 +1,109 @@
+"""``tm-c`` on planted particles: classes, places, orientations; nothing from nothing; the same for any order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from cryodask.io.store import Store
+from cryodask.kernels.rotations import matrix_from_zxz_deg, misorientation_deg
+from cryodask.params.schema import PickingParameters
+from cryodask.pickers.likelihood import MultiClassLikelihood
+from cryodask.pickers.protocol import Picks
+from tests.pickers.planted import PlainBench, Planted, plant
+
+SHAPE = (48, 150, 150)
+PLACES = [(24, 20 + 36 * i, 20 + 36 * j) for i in range(4) for j in range(4)]
+CLOSE = [(24, 70, 70), (24, 70, 81)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One store for all: templates are trained once."""
+    return Store(tmp_path_factory.mktemp("planted") / "maps.zarr").create()
+
+
+def pick(planted: Planted, store: Store, **others: object) -> Picks:
+    settings = PickingParameters(gold_threshold_z=1000.0, find_membranes=False)
+    return MultiClassLikelihood().pick(planted.target, PlainBench(store, settings, **others))  # type: ignore[arg-type]
+
+
+def compared(planted: Planted, picks: Picks) -> tuple[list[int], list[int]]:
+    """For each pick the planted particle within two voxels, -1 for none; and the particles that were found."""
+    at = picks.particles.voxels(planted.target.shape, planted.target.voxel_size_angstrom)
+    owners = []
+    for place in at:
+        apart = np.linalg.norm(planted.places - place, axis=1)
+        owners.append(int(np.argmin(apart)) if apart.min() <= 2 else -1)
+    return owners, sorted({owner for owner in owners if owner >= 0})
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    return plant(SHAPE, PLACES, 0.8, seed=1)
+
+
+@pytest.fixture(scope="module")
+def picks(planted: Planted, store: Store) -> Picks:
+    return pick(planted, store)
+
+
+def test_similar_classes_are_told_apart(planted: Planted, picks: Picks) -> None:
+    owners, found = compared(planted, picks)
+    assert owners.count(-1) == 0
+    assert found == list(range(len(PLACES)))
+    assert len(owners) == len(PLACES)
+    assert [planted.classes[owner] for owner in owners] == picks.particles.class_id.tolist()
+
+
+def test_each_pick_says_how_sure_it_is(planted: Planted, picks: Picks) -> None:
+    columns = picks.columns
+    assert np.all(columns["cryodaskPosterior"] > 0.9)
+    assert set(columns["cryodaskRunnerUpClass"]) <= {"armed", "plain", "background"}
+    for name, own in zip(columns["cryodaskRunnerUpClass"], picks.particles.class_id, strict=True):
+        assert name != own
+    assert np.all(columns["cryodaskMargin"] <= picks.particles.score + 1e-9)
+    assert np.all(np.diff(picks.particles.score) <= 0)
+    # What was planted with 0.8 deviations a volt; whitening divides by a spectrum that holds the particles too.
+    assert picks.record["amplitude_estimated"]
+    assert 0.6 < picks.record["amplitude"] < 0.85
+    owners, _ = compared(planted, picks)
+    angles = misorientation_deg(matrix_from_zxz_deg(picks.particles.zxz_deg), planted.matrices[owners])
+    assert np.median(angles) < 6
+
+
+def test_the_order_of_tasks_changes_nothing(planted: Planted, picks: Picks, store: Store) -> None:
+    again = pick(planted, store, shuffled=True)
+    assert_same(picks, again)
+
+
+def assert_same(one: Picks, other: Picks) -> None:
+    assert one.particles.to_dataset().equals(other.particles.to_dataset())
+    for name, values in one.columns.items():
+        assert np.array_equal(values, other.columns[name])
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(planted: Planted, picks: Picks, tmp_path: Path, two_workers: Client) -> None:
+    """Everything anew, maps and models too, on two processes."""
+    again = pick(planted, Store(tmp_path / "maps.zarr").create(), client=two_workers)
+    assert_same(picks, again)
+
+
+def test_touching_particles_are_both_found(store: Store) -> None:
+    close = plant((48, 140, 140), CLOSE, 0.8, seed=4)
+    found = pick(close, store)
+    assert compared(close, found)[1] == [0, 1]
+    assert len(found.particles) == 2
+
+
+def test_nothing_is_found_in_noise(store: Store) -> None:
+    """At most one pick a class and ten million voxels is what the threshold stands for; here is a seventh of that."""
+    empty = plant((90, 128, 128), [], 0.8, seed=5)
+    found = pick(empty, store)
+    assert len(found.particles) <= 1
+    assert not found.record["amplitude_estimated"]
+    assert "the amplitude stays at 0.60" in found.notices[0]
