@@ -69,19 +69,40 @@ def tempered_posterior(score: npt.ArrayLike, rival: npt.ArrayLike | None = None)
     return probability
 
 
-def passes_gate(x: npt.ArrayLike, length: npt.ArrayLike, score: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """(n,) which picks of one class have an amplitude X / sigma that is not too low beside the class's confident ones.
+def usual_amplitude(amplitude: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
+    """Median amplitude X / sigma of the confident picks (n,) of one class; None if there are too few of them."""
+    values, s = np.asarray(amplitude, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    for least, count in ((CONFIDENT, _LEAST_CONFIDENT), (FAIRLY_CONFIDENT, _LEAST_FAIRLY_CONFIDENT)):
+        sure = s > least
+        if np.count_nonzero(sure) >= count:
+            return float(np.median(values[sure]))
+    return None
 
-    The limit is their median less two standard deviations, of noise (1 / sigma) and of a tenth of the median together.
-    Without enough confident picks all pass.
+
+def passes_gate(amplitude: npt.ArrayLike, length: npt.ArrayLike, usual: float | None) -> npt.NDArray[np.bool_]:
+    """(n,) which picks of one class have an amplitude that is not too low beside the class's usual one.
+
+    The limit lies two standard deviations below, of noise (1 / sigma) and of a tenth of the usual amplitude together.
+    Without a usual amplitude all pass.
     """
-    at, sigma, s = (np.asarray(v, dtype=np.float64) for v in (x, length, score))
-    amplitude = at / sigma
-    sure = s > CONFIDENT
-    if np.count_nonzero(sure) < _LEAST_CONFIDENT:
-        sure = s > FAIRLY_CONFIDENT
-        if np.count_nonzero(sure) < _LEAST_FAIRLY_CONFIDENT:
-            return np.ones(at.shape, dtype=bool)
-    middle = float(np.median(amplitude[sure]))
-    limit = middle - GATE_DEVIATIONS * np.sqrt((GATE_SPREAD * middle) ** 2 + 1 / sigma**2)
-    return np.asarray(amplitude >= limit, dtype=bool)
+    values, sigma = np.asarray(amplitude, dtype=np.float64), np.asarray(length, dtype=np.float64)
+    if usual is None:
+        return np.ones(values.shape, dtype=bool)
+    limit = usual - GATE_DEVIATIONS * np.sqrt((GATE_SPREAD * usual) ** 2 + 1 / sigma**2)
+    return np.asarray(values >= limit, dtype=bool)
+
+
+def false_discovery_rate(score: npt.ArrayLike, decoys: npt.ArrayLike) -> Floats:
+    """(n,) for each pick the share of false ones among all picks at least as good, from as many looks at decoys (m,).
+
+    Decoys of a score stand for as many false picks. Not above 1, and never lower for a worse pick than for a better.
+    """
+    s, false = np.asarray(score, dtype=np.float64), np.sort(np.asarray(decoys, dtype=np.float64))
+    order = np.argsort(-s, kind="stable")
+    above = len(false) - np.searchsorted(false, s[order], side="left")
+    # Of equal scores all are at least as good as each.
+    count = len(s) - np.searchsorted(np.sort(s), s[order], side="left")
+    rate = np.minimum(above / np.maximum(count, 1), 1.0)
+    found = np.empty(len(s))
+    found[order] = np.maximum.accumulate(rate)
+    return found

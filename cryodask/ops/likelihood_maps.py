@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -40,14 +41,26 @@ def whitened_tomogram(image: BlockSource, tilt_deg: tuple[float, ...] | None, be
     return np.asarray(whitened(volume * weight, tilt_deg), dtype=np.float32)
 
 
-def sampling(images: int) -> tuple[int, int]:
-    """Of a template with so many images: voxels between two samples of its map, and the edge of a tile.
+def map_tiles(shape: tuple[int, int, int], images: int) -> list[Tile]:
+    """Boxes of whole chunks that cover a volume once, whose correlations with so many images stay below the budget."""
+    most = MAPS_BUDGET_BYTES * sample_distance(images) ** 3 / (4 * images)
+    edge = [CHUNK_VOXELS] * 3
+    # Halos cost least in cubes: the shortest edge grows first, x before y before z.
+    while True:
+        growing = [axis for axis in (2, 1, 0) if edge[axis] < min(LARGEST_TILE, shape[axis])]
+        if not growing:
+            break
+        axis = min(growing, key=lambda each: edge[each])
+        if math.prod(edge) // edge[axis] * (edge[axis] + CHUNK_VOXELS) > most:
+            break
+        edge[axis] += CHUNK_VOXELS
+    starts = itertools.product(*(range(0, n, e) for n, e in zip(shape, edge, strict=True)))
+    return [Tile((z, y, x), _cut(edge, shape, (z, y, x))) for z, y, x in starts]
 
-    A tile is made of whole chunks; its correlations stay below the budget.
-    """
-    every = sample_distance(images)
-    edge = int(np.cbrt(MAPS_BUDGET_BYTES * every**3 / (4 * images))) // CHUNK_VOXELS * CHUNK_VOXELS
-    return every, min(LARGEST_TILE, max(CHUNK_VOXELS, edge))
+
+def _cut(edge: list[int], shape: tuple[int, int, int], start: tuple[int, int, int]) -> tuple[int, int, int]:
+    z, y, x = (min(e, n - s) for e, n, s in zip(edge, shape, start, strict=True))
+    return z, y, x
 
 
 def map_shape(shape: tuple[int, int, int], every: int) -> tuple[int, int, int]:
@@ -56,8 +69,13 @@ def map_shape(shape: tuple[int, int, int], every: int) -> tuple[int, int, int]:
     return nz, ny, nx
 
 
-def best_products(source: BlockSource, tile: Tile, model: ParticleModel) -> Volume:
-    """Largest product over all rotations, at the samples of the map that lie in the tile; beyond the faces is 0."""
+def best_products(
+    source: BlockSource, tile: Tile, model: ParticleModel, *, decoys: bool
+) -> tuple[Volume, Volume | None]:
+    """Largest product over all rotations, at the samples of the map that lie in the tile; beyond the faces is 0.
+
+    With ``decoys`` also the largest product with the volume's negative, in which there are no particles.
+    """
     half, every, shape = model.half, model.every, source.shape
     low = [start - half for start in tile.start]
     high = [start + size + half for start, size in zip(tile.start, tile.shape, strict=True)]
@@ -81,7 +99,11 @@ def best_products(source: BlockSource, tile: Tile, model: ParticleModel) -> Volu
             correlate_into(transform, padded, np.ascontiguousarray(kernel[::-1, ::-1, ::-1]), whole, work)
             row[:] = whole[core].ravel()
         best, _ = model.coarse.best(maps)
-    return best.reshape(samples)
+        if not decoys:
+            return best.reshape(samples), None
+        np.negative(maps, out=maps)
+        opposite, _ = model.coarse.best(maps)
+    return best.reshape(samples), opposite.reshape(samples)
 
 
 def candidates_of(

@@ -140,6 +140,34 @@ def peel_tile(
         return work.run()
 
 
+def subtract_particle(
+    volume: Volume, origin: Ints, of: Candidates, row: int, models: Sequence[ParticleModel], alpha: float
+) -> None:
+    """Take one row's template out of ``volume``, whose first voxel is ``origin``, as far as it reaches into it."""
+    model = models[int(of.model[row])]
+    low, high = SUBTRACTED
+    amplitude = np.float32(np.clip(of.x[row] / of.length[row], low * alpha, high * alpha))
+    half = model.image_half
+    first = of.place[row] - origin - half
+    begin, end = np.maximum(first, 0), np.minimum(first + 2 * half + 1, volume.shape)
+    if (begin >= end).any():
+        return
+    image = whole_image(model.template, of.matrix[row])
+    inside = tuple(slice(int(a), int(b)) for a, b in zip(begin, end, strict=True))
+    part = tuple(slice(int(a - f), int(b - f)) for a, b, f in zip(begin, end, first, strict=True))
+    volume[inside] -= amplitude * image[part]
+
+
+def residual_volume(
+    whitened: BlockSource, accepted: Candidates, models: Sequence[ParticleModel], alpha: float
+) -> Volume:
+    """The whole volume without the accepted particles: noise, and what no template explains."""
+    volume = np.array(whitened.read((slice(None),) * 3), dtype=np.float32)
+    for row in range(len(accepted)):
+        subtract_particle(volume, np.zeros(3, np.int64), accepted, row, models, alpha)
+    return volume
+
+
 class _Tile:
     """The state of one tile while it is peeled."""
 
@@ -171,18 +199,7 @@ class _Tile:
 
     def subtract(self, of: Candidates, row: int) -> None:
         """Take an accepted particle out of the volume, as far as it reaches into it."""
-        model = self.models[int(of.model[row])]
-        low, high = SUBTRACTED
-        amplitude = np.float32(np.clip(of.x[row] / of.length[row], low * self.alpha, high * self.alpha))
-        half = model.image_half
-        first = of.place[row] - self.origin - half
-        begin, end = np.maximum(first, 0), np.minimum(first + 2 * half + 1, self.volume.shape)
-        if (begin >= end).any():
-            return
-        image = whole_image(model.template, of.matrix[row])
-        inside = tuple(slice(int(a), int(b)) for a, b in zip(begin, end, strict=True))
-        part = tuple(slice(int(a - f), int(b - f)) for a, b, f in zip(begin, end, first, strict=True))
-        self.volume[inside] -= amplitude * image[part]
+        subtract_particle(self.volume, self.origin, of, row, self.models, self.alpha)
 
     def run(self) -> Peeled:
         waiting = np.zeros(len(self.own), dtype=bool)

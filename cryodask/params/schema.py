@@ -203,6 +203,8 @@ class PickingParameters:
     """Whether ``tm-c`` looks for membranes, which it takes no picks from."""
     amplitude_gate: bool = True
     """Whether ``tm-c`` drops picks whose amplitude is too low for their class."""
+    decoys: bool = False
+    """Whether ``tm-c`` also decides on the negative of what it leaves, to estimate how many of its picks are false."""
 
     def candidates(self, megavoxels: float) -> int:
         """Places of each template in a tomogram of this size, at least one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from dask.delayed import delayed
 
-from cryodask.kernels.likelihood import passes_gate, tempered_posterior
+from cryodask.kernels.likelihood import false_discovery_rate, passes_gate, tempered_posterior, usual_amplitude
 from cryodask.kernels.peaks import joint_exclusion
 from cryodask.kernels.rotations import zxz_deg_from_matrix
 from cryodask.model.particles import Particles, concatenate
 from cryodask.ops.beads import far_from_beads
 from cryodask.ops.candidates import Candidates, evaluate, joined_candidates
 from cryodask.ops.peeling import RESCORED_DOWN_TO
+from cryodask.pickers.decoys import negative_of, residual_of
 from cryodask.pickers.gold import bead_particles
 from cryodask.pickers.likelihood_maps import Prepared, candidate_places, prepare
 from cryodask.pickers.likelihood_peel import Decision, peel
@@ -72,7 +73,8 @@ class MultiClassLikelihood:
         prepared = prepare(target, bench)
         first = first_look(prepared, bench)
         decision = peel(prepared, bench, first.candidates, alpha=first.alpha, threshold=bench.picking.least_score)
-        return as_picks(prepared, first, decision, gate=bench.picking.amplitude_gate)
+        decoys = decoys_of(prepared, bench, first, decision) if bench.picking.decoys else None
+        return as_picks(prepared, first, decision, gate=bench.picking.amplitude_gate, decoys=decoys)
 
 
 def first_look(prepared: Prepared, bench: Workbench) -> First:
@@ -125,7 +127,15 @@ def expected_count(target: PickTarget, bench: Workbench) -> float:
     return settings.expected_per_megavoxel * target.megavoxels
 
 
-def allowed_places(prepared: Prepared, bench: Workbench) -> list[tuple[Ints, Floats]]:
+def decoys_of(prepared: Prepared, bench: Workbench, first: First, decision: Decision) -> Candidates:
+    """What the same decision accepts in the negative of the residual, where nothing is a particle."""
+    negative = negative_of(prepared, residual_of(prepared, bench, decision, first.alpha))
+    places = allowed_places(prepared, bench, "negative")
+    candidates = evaluated(negative, bench, places, first.alpha, first.prior)
+    return peel(negative, bench, candidates, alpha=first.alpha, threshold=bench.picking.least_score).accepted
+
+
+def allowed_places(prepared: Prepared, bench: Workbench, variable: str = "product") -> list[tuple[Ints, Floats]]:
     """Local maxima of every template's map away from beads and membranes."""
     target = prepared.target
     counts, margins = [], []
@@ -135,7 +145,7 @@ def allowed_places(prepared: Prepared, bench: Workbench) -> list[tuple[Ints, Flo
         counts.append(max(LEAST_CANDIDATES, int(np.ceil(density * target.megavoxels))))
         margins.append(BEAD_MARGIN_VOXELS + 0.6 * radius)
     kept = []
-    for (places, products), margin in zip(candidate_places(prepared, bench, counts), margins, strict=True):
+    for (places, products), margin in zip(candidate_places(prepared, bench, counts, variable), margins, strict=True):
         clear = far_from_beads(places, prepared.beads.index, margin)
         if prepared.membranes is not None:
             clear &= ~prepared.membranes[tuple(places.T)]
@@ -218,45 +228,72 @@ def _log_density(counts: Floats, bench: Workbench, voxels: float) -> Floats:
     return density
 
 
-def as_picks(prepared: Prepared, first: First, decision: Decision, *, gate: bool) -> Picks:
+def as_picks(
+    prepared: Prepared, first: First, decision: Decision, *, gate: bool, decoys: Candidates | None = None
+) -> Picks:
     """Accepted candidates through the amplitude gate, best first, behind the gold."""
     target, models = prepared.target, prepared.models
     accepted = decision.accepted
-    names = np.array([models[int(number)].class_id for number in accepted.model], dtype=object)
-    passed = np.ones(len(accepted), dtype=bool)
-    if gate:
-        for name in dict.fromkeys(names):
-            mine = np.flatnonzero(names == name)
-            passed[mine] = passes_gate(accepted.x[mine], accepted.length[mine], accepted.score[mine])
-    order = [row for row in accepted.best_first() if passed[row]]
-    chosen = accepted.take(np.array(order, dtype=np.int64))
+    usual = usual_amplitudes(accepted, models) if gate else {}
+    passed = gated(accepted, models, usual)
+    order = np.array([row for row in accepted.best_first() if passed[row]], dtype=np.int64)
+    chosen = accepted.take(order)
+    names = np.array([models[int(number)].class_id for number in chosen.model], dtype=object)
     rivals, rival_scores = decision.rival_model[order], decision.rival_score[order]
     gold = bead_particles(target, prepared.beads)
     found = Particles.create(
-        names[order].tolist(),
+        names.tolist(),
         target.centred_angstrom(chosen.place),
         tomogram=target.name,
         zxz_deg=zxz_deg_from_matrix(chosen.matrix) if len(chosen) else np.empty((0, 3)),
         score=chosen.score,
     )
-    beaten = np.array([models[r].class_id if s > 0 else BACKGROUND for r, s in zip(rivals, rival_scores, strict=True)])
-    own = {
+    beaten = [models[r].class_id if s > 0 else BACKGROUND for r, s in zip(rivals, rival_scores, strict=True)]
+    own: dict[str, npt.NDArray[Any]] = {
         "cryodaskPosterior": tempered_posterior(chosen.score, rival_scores),
-        "cryodaskRunnerUpClass": beaten.astype(object),
+        "cryodaskRunnerUpClass": np.array(beaten, dtype=object),
         "cryodaskMargin": chosen.score - np.maximum(rival_scores, 0.0),
         "cryodaskAmplitude": chosen.amplitude,
     }
+    counts = {name: int(np.count_nonzero(names == name)) for name in dict.fromkeys(m.class_id for m in models)}
+    record = {
+        **first.record,
+        **decision.record,
+        "gated": int(np.count_nonzero(~passed)),
+        "usual_amplitude": usual,
+        "membrane_voxels": None if prepared.membranes is None else int(prepared.membranes.sum()),
+        "picks_by_class": {GOLD_CLASS: len(gold), **counts},
+    }
+    if decoys is not None:
+        false = decoys.take(gated(decoys, models, usual))
+        own["cryodaskFalseDiscoveryRate"] = false_discovery_rate(chosen.score, false.score)
+        record |= {
+            "decoys": len(false),
+            "estimated_precision": 1 - min(1.0, len(false) / len(chosen)) if len(chosen) else None,
+        }
     of_gold: dict[str, Any] = {"cryodaskPosterior": 1.0, "cryodaskRunnerUpClass": BACKGROUND}
     columns = {
         name: np.concatenate([np.full(len(gold), of_gold.get(name, np.nan), values.dtype), values])
         for name, values in own.items()
     }
-    counts = {name: int(np.count_nonzero(names[order] == name)) for name in dict.fromkeys(m.class_id for m in models)}
-    record = {
-        **first.record,
-        **decision.record,
-        "gated": int(np.count_nonzero(~passed)),
-        "membrane_voxels": None if prepared.membranes is None else int(prepared.membranes.sum()),
-        "picks_by_class": {GOLD_CLASS: len(gold), **counts},
-    }
     return Picks(particles=concatenate([gold, found]), columns=columns, record=record, notices=first.notices)
+
+
+def usual_amplitudes(accepted: Candidates, models: Sequence[StoredModel]) -> dict[str, float]:
+    """By class, where enough picks are confident."""
+    names = np.array([models[int(number)].class_id for number in accepted.model], dtype=object)
+    found = {
+        name: usual_amplitude(accepted.amplitude[names == name], accepted.score[names == name])
+        for name in dict.fromkeys(m.class_id for m in models)
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def gated(candidates: Candidates, models: Sequence[StoredModel], usual: Mapping[str, float]) -> npt.NDArray[np.bool_]:
+    """(n,) which candidates have an amplitude that suits their class."""
+    passed = np.ones(len(candidates), dtype=bool)
+    names = np.array([models[int(number)].class_id for number in candidates.model], dtype=object)
+    for name, value in usual.items():
+        mine = np.flatnonzero(names == name)
+        passed[mine] = passes_gate(candidates.amplitude[mine], candidates.length[mine], value)
+    return passed

@@ -16,8 +16,8 @@ from cryodask.kernels.blobs import Blobs
 from cryodask.model.source import BlockSource
 from cryodask.ops import likelihood_maps as ops
 from cryodask.ops.bilayer import MEMBRANE, bilayer_template, membrane_regions
-from cryodask.ops.matching import CHUNK_VOXELS, Tile, tiles
-from cryodask.ops.particle_models import likelihood_filter
+from cryodask.ops.matching import CHUNK_VOXELS, Tile
+from cryodask.ops.particle_models import likelihood_filter, sample_distance
 from cryodask.params.tokens import token
 from cryodask.pickers.gold import beads_of
 from cryodask.pickers.protocol import PickTarget, Workbench
@@ -65,11 +65,11 @@ def prepare(target: PickTarget, bench: Workbench, transfer: Transfer | None = No
 
 
 def candidate_places(
-    prepared: Prepared, bench: Workbench, counts: Sequence[int]
+    prepared: Prepared, bench: Workbench, counts: Sequence[int], variable: str = "product"
 ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
     """Voxels (n, 3) of the best local maxima of each template's map, and their products (n,)."""
     tasks = [
-        delayed(_candidates, pure=False)(_map(prepared.target, bench.store, model), model, count)
+        delayed(_candidates, pure=False)(_map(prepared.target, bench.store, model, variable), model, count)
         for model, count in zip(prepared.models, counts, strict=True)
     ]
     return bench.run(tasks, f"{prepared.target.name} candidates")
@@ -80,8 +80,8 @@ def map_group(target: PickTarget, model: StoredModel) -> str:
     return f"{target.name}/likelihood/{model.source.template_id}"
 
 
-def _map(target: PickTarget, store: Store, model: StoredModel) -> BlockSource:
-    return store.source(map_group(target, model), "product")
+def _map(target: PickTarget, store: Store, model: StoredModel, variable: str = "product") -> BlockSource:
+    return store.source(map_group(target, model), variable)
 
 
 def _whitened(target: PickTarget, bench: Workbench, beads: Blobs) -> tuple[BlockSource, str]:
@@ -113,21 +113,25 @@ def _make_maps(
     tasks: list[Delayed] = []
     for model in models:
         attrs = bench.store.info(model.group)
-        every, edge = ops.sampling(int(attrs["components"]))
-        parts = tiles(target.shape, edge)
-        record = {"whitened": made_of, "model": model.made_of, "tile_voxels": edge, "every": every}
+        images = int(attrs["components"])
+        every, parts = sample_distance(images), ops.map_tiles(target.shape, images)
+        names = ("product", "negative") if bench.picking.decoys and model.class_id != MEMBRANE else ("product",)
+        record = {"whitened": made_of, "model": model.made_of, "tile": parts[0].shape, "maps": names}
         group = map_group(target, model)
         spec = GroupSpec(
             kind=MAP_KIND,
             token=token(record),
             parameters=record,
-            variables=(_variable("product", ops.map_shape(target.shape, every)),),
+            variables=tuple(_variable(name, ops.map_shape(target.shape, every), every) for name in names),
             attrs={"every": every},
             blocks=len(parts),
         )
         stale = not _resumable(bench.store, group, token(record))
         for block in bench.store.prepare(group, spec, overwrite=stale):
-            tasks.append(delayed(_write_products, pure=False)(bench.store, group, block, parts[block], whitened, model))
+            task = delayed(_write_products, pure=False)(
+                bench.store, group, block, parts[block], whitened, model, decoys=len(names) > 1
+            )
+            tasks.append(task)
     bench.run(tasks, f"{target.name} search")
     for model in models:
         bench.store.finish(map_group(target, model))
@@ -138,8 +142,9 @@ def _resumable(store: Store, group: str, made_of: str) -> bool:
     return any(entry.path == group and entry.token == made_of for entry in store.groups())
 
 
-def _variable(name: str, shape: tuple[int, int, int]) -> Variable:
-    chunks = tuple(min(n, CHUNK_VOXELS) for n in shape)
+def _variable(name: str, shape: tuple[int, int, int], every: int = 1) -> Variable:
+    """Chunks of the same size in the tomogram whatever the samples' distance, so that tiles are whole ones."""
+    chunks = tuple(min(n, CHUNK_VOXELS // every) for n in shape)
     return Variable(name=name, dims=("z", "y", "x"), shape=shape, dtype="float32", chunks=chunks)
 
 
@@ -149,11 +154,14 @@ def _write_whitened(store: Store, group: str, target: PickTarget, beads: npt.NDA
 
 
 def _write_products(
-    store: Store, group: str, block: int, tile: Tile, whitened: BlockSource, handle: StoredModel
+    store: Store, group: str, block: int, tile: Tile, whitened: BlockSource, handle: StoredModel, *, decoys: bool
 ) -> None:
     model = handle.load()
-    found = ops.best_products(whitened, tile, model)
-    store.write(group, "product", tuple(start // model.every for start in tile.start), found)
+    found, opposite = ops.best_products(whitened, tile, model, decoys=decoys)
+    at = tuple(start // model.every for start in tile.start)
+    store.write(group, "product", at, found)
+    if opposite is not None:
+        store.write(group, "negative", at, opposite)
     store.mark_done(group, block)
 
 

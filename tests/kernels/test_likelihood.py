@@ -12,10 +12,12 @@ from scipy.stats import norm
 from cryodask.errors import ConfigError
 from cryodask.kernels.likelihood import (
     amplitude_gain,
+    false_discovery_rate,
     log_mean,
     log_ratio,
     passes_gate,
     tempered_posterior,
+    usual_amplitude,
 )
 from tests.conftest import Namespace
 
@@ -61,9 +63,20 @@ def test_posterior_rises_with_the_score_and_falls_with_a_rival() -> None:
 def test_gate_drops_what_is_too_faint_for_its_class() -> None:
     length = np.full(12, 20.0)
     amplitude = np.array([0.7] * 10 + [0.68, 0.4])
-    passed = passes_gate(amplitude * length, length, np.full(12, 30.0))
-    assert passed.tolist() == [True] * 11 + [False]
+    usual = usual_amplitude(amplitude, np.full(12, 30.0))
+    assert usual == 0.7
+    assert passes_gate(amplitude, length, usual).tolist() == [True] * 11 + [False]
     # The gate is as wide as the noise: with sigma = 2 the same amplitude passes.
-    assert passes_gate(amplitude * 2.0, np.full(12, 2.0), np.full(12, 30.0)).all()
-    # Without confident picks there is nothing to compare with.
-    assert passes_gate(amplitude * length, length, np.full(12, 2.0)).all()
+    assert passes_gate(amplitude, np.full(12, 2.0), usual).all()
+    # Without confident picks there is nothing to compare with; four fairly confident ones will do.
+    assert usual_amplitude(amplitude, np.full(12, 2.0)) is None
+    assert passes_gate(amplitude, length, None).all()
+    assert usual_amplitude(amplitude, np.where(np.arange(12) < 4, 9.0, 2.0)) == 0.7
+
+
+def test_false_discoveries_are_counted_by_decoys() -> None:
+    scores, decoys = np.array([9.0, 7, 5, 3, 1]), np.array([6.0, 2, 0.5])
+    assert false_discovery_rate(scores, decoys) == pytest.approx([0, 0, 1 / 3, 1 / 3, 2 / 5])
+    assert false_discovery_rate(scores[::-1], decoys) == pytest.approx([2 / 5, 1 / 3, 1 / 3, 0, 0])
+    assert false_discovery_rate(scores, []).tolist() == [0.0] * 5
+    assert false_discovery_rate([1.0], [2.0, 3.0]).tolist() == [1.0]
