@@ -11,7 +11,7 @@ import scipy.fft
 
 from cryodask.backend import capabilities
 from cryodask.kernels.blobs import without_balls
-from cryodask.kernels.fast.correlation import correlate_into
+from cryodask.kernels.fast.correlation import correlate_every_second, correlate_into
 from cryodask.kernels.fourier import rfftn
 from cryodask.kernels.peaks import extract_peaks
 from cryodask.kernels.whitening import whitened
@@ -80,30 +80,38 @@ def best_products(
     low = [start - half for start in tile.start]
     high = [start + size + half for start, size in zip(tile.start, tile.shape, strict=True)]
     inside = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, shape, strict=True))
-    nz, ny, nx = (scipy.fft.next_fast_len(b - a, real=True) for a, b in zip(low, high, strict=True))
+    nz, ny, nx = (_even_fast_length(b - a) for a, b in zip(low, high, strict=True))
     padded = nz, ny, nx
     block = np.zeros(padded, np.float32)
     part = source.read(inside)
     begin = [s.start - a for s, a in zip(inside, low, strict=True)]
     block[tuple(slice(b, b + n) for b, n in zip(begin, part.shape, strict=True))] = part
-    transform = rfftn(block)
-    # The block has the halo before the tile, so what wraps round ends up in the halo only.
-    whole = np.empty(tuple(half + n for n in tile.shape), np.float32)
-    work = np.empty((whole.shape[0], transform.shape[1], transform.shape[2]), transform.dtype)
-    core = tuple(slice(half, None, every) for _ in range(3))
+    # Moved so that the core comes first: what wraps round then ends up in the halo only.
+    transform = rfftn(np.roll(block, (-half, -half, -half), (0, 1, 2)))
     samples = map_shape(tile.shape, every)
     kernels = model.bank.basis.kernels
     maps = np.empty((len(kernels), math.prod(samples)), np.float32)
+    work = np.empty((tile.shape[0], *transform.shape[1:]), transform.dtype)
     with one_thread():
         for row, kernel in zip(maps, kernels, strict=True):
-            correlate_into(transform, padded, np.ascontiguousarray(kernel[::-1, ::-1, ::-1]), whole, work)
-            row[:] = whole[core].ravel()
+            backwards = np.ascontiguousarray(kernel[::-1, ::-1, ::-1])
+            if every == 2:
+                correlate_every_second(transform, padded, backwards, row.reshape(samples))
+            else:
+                correlate_into(transform, padded, backwards, row.reshape(samples), work)
         best, _ = model.coarse.best(maps)
         if not decoys:
             return best.reshape(samples), None
         np.negative(maps, out=maps)
         opposite, _ = model.coarse.best(maps)
     return best.reshape(samples), opposite.reshape(samples)
+
+
+def _even_fast_length(least: int) -> int:
+    length = least
+    while length % 2 or scipy.fft.next_fast_len(length, real=True) != length:
+        length += 1
+    return length
 
 
 def candidates_of(

@@ -25,12 +25,12 @@ TILTS = tuple(float(t) for t in range(-60, 61, 3))
 OPTICS = {"voltage_kv": 300.0, "defocus_um": 3.0, "spherical_aberration_mm": 2.7}
 BALLS = {
     # (x, y, z) and radii in angstrom: the second lacks the arm of the first and is as heavy elsewhere.
-    "armed": (((0, 0, 0), 32.0), ((45, 0, 0), 22.0), ((0, 35, 20), 18.0)),
-    "plain": (((0, 0, 0), 32.0), ((-40, 0, 8), 22.0), ((0, 0, 38), 20.0)),
+    "armed": (((0, 0, 0), 22.0), ((30, 0, 0), 15.0), ((0, 24, 14), 14.0)),
+    "plain": (((0, 0, 0), 22.0), ((-26, 0, 6), 17.0), ((0, 0, 26), 15.0)),
 }
 
 
-def density(name: str, voxel: float = 5.0, side: int = 37, volts: float = 6.0) -> npt.NDArray[np.float32]:
+def density(name: str, voxel: float = 5.0, side: int = 27, volts: float = 6.0) -> npt.NDArray[np.float32]:
     """Soft balls about the centre of a cube."""
     axis = (np.arange(side) - (side - 1) / 2) * voxel
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
@@ -47,7 +47,7 @@ def templates() -> tuple[PickTemplate, ...]:
         PickTemplate(
             class_id=name,
             source=TemplateSource(
-                template_id=name, density=ArraySource(density(name)), voxel_size_angstrom=5.0, radius_angstrom=70.0
+                template_id=name, density=ArraySource(density(name)), voxel_size_angstrom=5.0, radius_angstrom=45.0
             ),
             token=f"planted-{name}",
         )
