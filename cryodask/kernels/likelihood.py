@@ -32,10 +32,14 @@ CONFIDENT, FAIRLY_CONFIDENT = 15.0, 8.0
 _LEAST_CONFIDENT, _LEAST_FAIRLY_CONFIDENT = 5, 4
 
 
-def log_ratio(x: Array, length: Array, alpha: float) -> Array:
-    """``alpha sigma X - (alpha sigma)^2 / 2`` elementwise; ``length`` is sigma and broadcasts."""
+def log_ratio(x: Array, length: Array, alpha: float, kept: float = 1.0) -> Array:
+    """``alpha sigma X - (alpha sigma)^2 / 2`` elementwise; ``length`` is sigma and broadcasts.
+
+    ``kept`` is the share of the template's energy in the images that X was computed with: what a truncated template
+    lacks must not count against the particle.
+    """
     strength = alpha * length
-    return strength * (x - 0.5 * strength)
+    return strength * (x - (0.5 * kept) * strength)
 
 
 def log_mean(log_values: Array, count: int) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 from cryodask.kernels.likelihood import amplitude_gain
 from cryodask.model.source import BlockSource
@@ -17,10 +18,9 @@ from cryodask.ops.particle_models import ParticleModel
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-WORTH_REFINING = -10.0
-"""A score on the grid below which refinement could not lead to a pick; less by a share of what exact templates gain."""
-
-_EXACT_GAIN = 0.15
+USUAL_GAIN, GAIN_SHARE, LOST_SHARE = 5.0, 0.1, 0.5
+"""What refinement adds to a score stays below so many nats and the second, and the third times the energy that the
+template's images lack, as shares of ``alpha sigma X``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +45,9 @@ class Candidates:
     score: Floats
     """Log posterior odds against background."""
     stale: npt.NDArray[np.bool_]
-    """The volume nearby has changed since rotation and place were refined."""
+    """Place and rotation are not refined, or the volume nearby has changed since."""
+    touched: npt.NDArray[np.bool_]
+    """The volume nearby has changed since the score was computed."""
 
     def __len__(self) -> int:
         return len(self.key)
@@ -87,7 +89,7 @@ class Candidates:
         self.stale[row] = True
 
     def _set(self, row: int, found: LocalPosterior, alpha: float) -> None:
-        self.x[row], self.log_mean[row] = found.x, found.log_mean
+        self.x[row], self.log_mean[row], self.touched[row] = found.x, found.log_mean, False
         free = float(amplitude_gain(found.x, self.length[row], alpha))
         self.score[row] = found.log_mean + self.gain[row] + free + self.prior[row]
 
@@ -108,6 +110,7 @@ def empty_candidates() -> Candidates:
         prior=none,
         score=none,
         stale=np.zeros(0, bool),
+        touched=np.zeros(0, bool),
     )
 
 
@@ -131,19 +134,58 @@ def evaluate(
     prior: float,
     least_score: float,
 ) -> Candidates:
-    """Candidates (n,) of one template at ``places`` (n, 3); those that cannot come to ``least_score`` are left out."""
+    """Candidates (n,) of one template at ``places`` (n, 3), on the grid of its rotations.
+
+    Those that could not come to ``least_score`` by refinement either are left out.
+    """
     rows = []
     with one_thread():
         for place, key in zip(places, keys, strict=True):
-            patch = _read_patch(whitened, place, model.half + 1)
-            found = on_grid(model, patch, alpha)
-            coarse = _row(found, place, int(key), number, alpha, prior)
-            hope = WORTH_REFINING - _EXACT_GAIN * max(alpha * found.length * found.x, 0.0)
-            if coarse.score[0] < hope:
-                continue
-            rows.append(_row(refined(model, patch, alpha), place, int(key), number, alpha, prior))
-    kept = [row for row in rows if row.score[0] >= least_score]
-    return joined_candidates(kept)
+            found = on_grid(model, _read_patch(whitened, place, model.half + 1), alpha)
+            row = _row(found, place, int(key), number, alpha, prior)
+            if row.score[0] >= least_score - float(_possible_gain(row, alpha, model.kept_energy)[0]):
+                rows.append(row)
+    return joined_candidates(rows)
+
+
+def refine(whitened: BlockSource, some: Candidates, *, model: ParticleModel, alpha: float) -> Candidates:
+    """Candidates of one template with place and rotation refined by exact templates."""
+    rows = []
+    with one_thread():
+        for row in range(len(some)):
+            found = refined(model, _read_patch(whitened, some.place[row], model.half + 1), alpha)
+            new = _row(found, some.place[row], int(some.key[row]), int(some.model[row]), alpha, float(some.prior[row]))
+            new.stale[0] = False
+            rows.append(new)
+    return joined_candidates(rows)
+
+
+def worth_refining(candidates: Candidates, radii: Floats, kept: Floats, alpha: float) -> npt.NDArray[np.bool_]:
+    """(n,) which candidates refinement could make the best of their place.
+
+    ``radii`` (templates,) are those of exclusion, ``kept`` the energies of the templates' images. The others are refined when, after all, their turn comes.
+    """
+    gain = _possible_gain(candidates, alpha, kept[candidates.model])
+    worth = candidates.score + gain > 0
+    tree = cKDTree(candidates.place) if len(candidates) else None
+    own = radii[candidates.model]
+    for row in np.flatnonzero(worth):
+        assert tree is not None
+        near = np.asarray(tree.query_ball_point(candidates.place[row], own[row] + radii.max()), dtype=np.int64)
+        apart = np.linalg.norm(candidates.place[near] - candidates.place[row], axis=1)
+        rivals = near[apart < own[near] + own[row]]
+        worth[row] = candidates.score[row] + gain[row] >= candidates.score[rivals].max()
+    return np.asarray(worth, dtype=bool)
+
+
+def _possible_gain(candidates: Candidates, alpha: float, kept: npt.ArrayLike) -> Floats:
+    """More than refinement usually adds to a score: some nats, and a share of its first term.
+
+    The less of a template's energy its images keep, the larger is that share.
+    """
+    share = GAIN_SHARE + LOST_SHARE * (1 - np.asarray(kept, dtype=np.float64))
+    gain: Floats = USUAL_GAIN + share * np.maximum(alpha * candidates.length * candidates.x, 0.0)
+    return gain
 
 
 def _row(found: LocalPosterior, place: Ints, key: int, number: int, alpha: float, prior: float) -> Candidates:
@@ -159,7 +201,8 @@ def _row(found: LocalPosterior, place: Ints, key: int, number: int, alpha: float
         gain=np.array([found.gain]),
         prior=np.array([prior]),
         score=np.array([found.log_mean + found.gain + free + prior]),
-        stale=np.zeros(1, bool),
+        stale=np.ones(1, bool),
+        touched=np.zeros(1, bool),
     )
 
 

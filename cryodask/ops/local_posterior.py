@@ -7,7 +7,7 @@ mask, with zeros beyond the tomogram.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ from cryodask.ops.particle_models import ParticleModel, exact_kernels
 
 Volume = npt.NDArray[np.float32]
 
-REFINEMENT_DEG = (6.0, 3.0)
-"""Steps of the two rounds, each over 18 axes."""
+REFINEMENT_DEG = (6.0, 6.0, 3.0)
+"""Steps of the rounds, each over 18 axes: two long ones, because the nearest rotation of the list may be 15 off."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +29,8 @@ class LocalPosterior:
 
     log_mean: float
     """Logarithm of the likelihood ratio, averaged over rotations and summed over 27 shifts."""
+    log_best: float
+    """The best log-likelihood ratio on the grid."""
     gain: float
     """What the best log-likelihood ratio gains by refinement with exact templates."""
     x: float
@@ -61,10 +63,9 @@ def on_grid(model: ParticleModel, patch: Volume, alpha: float) -> LocalPosterior
 
 
 def refined(model: ParticleModel, patch: Volume, alpha: float) -> LocalPosterior:
-    """As ``on_grid``; then, twice, 18 rotations about the best one, with exact templates at all 27 shifts."""
+    """As ``on_grid``; then, in rounds, 18 rotations about the best one, with exact templates at all 27 shifts."""
     windows = _windows(model, patch)
     start = _on_grid(model, windows, alpha)
-    first = log_ratio(start.x, start.length, alpha)
     best, x, length, matrix, shift = -np.inf, start.x, start.length, start.matrix, start.shift
     for number, step in enumerate(REFINEMENT_DEG):
         turns = _turns(step) @ matrix
@@ -76,14 +77,7 @@ def refined(model: ParticleModel, patch: Volume, alpha: float) -> LocalPosterior
             if values[at] > best:
                 best, x, length, matrix = float(values[at]), float(found[at]), own_length, each
                 shift = _shift(at)
-    return LocalPosterior(
-        log_mean=start.log_mean,
-        gain=max(best - float(first), 0.0),
-        x=x,
-        length=length,
-        matrix=matrix,
-        shift=shift,
-    )
+    return replace(start, gain=max(best - start.log_best, 0.0), x=x, length=length, matrix=matrix, shift=shift)
 
 
 def _windows(model: ParticleModel, patch: Volume) -> Volume:
@@ -99,11 +93,12 @@ def _on_grid(model: ParticleModel, windows: Volume, alpha: float) -> LocalPoster
     offsets = bank.basis.offsets
     parts = [bank.coefficients[:, a:b] @ amplitudes[a:b] for a, b in itertools.pairwise(offsets)]
     x = np.einsum("gc,crs->rgs", flips.characters, np.stack(parts), optimize=True)
-    values = log_ratio(x, model.length.astype(np.float32)[:, None, None], alpha)
+    values = log_ratio(x, model.length.astype(np.float32)[:, None, None], alpha, model.kept_energy)
     rotation, flip, at = np.unravel_index(int(np.argmax(values)), values.shape)
     hypotheses = values.shape[0] * values.shape[1]
     return LocalPosterior(
         log_mean=log_mean(values.astype(np.float64), hypotheses),
+        log_best=float(values[rotation, flip, at]),
         gain=0.0,
         x=float(x[rotation, flip, at]),
         length=float(model.length[rotation]),

@@ -32,9 +32,10 @@ LAST_TOLERANCE, MOST_IMAGES = 0.4, 600
 _TRAINED_TO = ((10.5, 0.1), (14.0, 0.2), (np.inf, LAST_TOLERANCE))
 """Up to a mask radius of so many voxels images are made down to this tolerance: large ones would need thousands."""
 
-FINE_STEP_DEG, COARSE_STEP_DEG = 13.0, 18.0
-MOST_FINE_IMAGES = 160
-"""Templates with more images are tried at the coarse step only; maps, which are to tell places, always are."""
+FINE_STEPS_DEG = ((14.0, 13.0), (np.inf, 10.0))
+"""Up to a mask radius of so many voxels, the step of the list that posteriors are averaged over."""
+COARSE_STEP_DEG = 18.0
+"""Of maps, which are to tell places only."""
 
 MOST_DENSE_IMAGES = 230
 """Maps of templates with more images are sampled at every second voxel."""
@@ -50,7 +51,7 @@ def model_settings() -> dict[str, object]:
         "tolerances": [list(pair) for pair in TOLERANCES],
         "last": [LAST_TOLERANCE, MOST_IMAGES],
         "trained_to": [[str(limit), least] for limit, least in _TRAINED_TO],
-        "steps_deg": [FINE_STEP_DEG, COARSE_STEP_DEG, MOST_FINE_IMAGES],
+        "steps_deg": [[[str(limit), step] for limit, step in FINE_STEPS_DEG], COARSE_STEP_DEG],
         "mask_growth": [[str(limit), by] for limit, by in _MASK_GROWTH],
         "pass_band": [PASS, STOP, LEAST_RATIO],
     }
@@ -72,6 +73,11 @@ class ParticleModel:
     """(rotations x flips, 3, 3)."""
     equivalent_radius_voxels: float
     """Of the ball with the volume of the particle's shape."""
+
+    @property
+    def kept_energy(self) -> float:
+        """Share of a template's energy in its images, on average."""
+        return 1.0 - float(self.bank.basis.residual[-1]) ** 2
 
     @property
     def half(self) -> int:
@@ -138,11 +144,10 @@ def make_model(class_id: str, source: TemplateSource, search: SearchFilter, *, s
         voxels = source.radius_angstrom / search.voxel_size_angstrom
         whole = build_basis(sampler, next(least for limit, least in _TRAINED_TO if voxels <= limit), seed=seed)
         basis = whole.first(_images(whole))
-        step = FINE_STEP_DEG if len(basis.kernels) <= MOST_FINE_IMAGES else COARSE_STEP_DEG
+        step = next(step for limit, step in FINE_STEPS_DEG if voxels <= limit)
         rotations = representatives(step, basis.flips)
         coefficients, length = basis.coefficients_and_lengths(sampler, rotations)
-        few = representatives(COARSE_STEP_DEG, basis.flips)
-        coarse = basis.coefficients(sampler, few) if step != COARSE_STEP_DEG else coefficients
+        coarse = basis.coefficients(sampler, representatives(COARSE_STEP_DEG, basis.flips))
     return ParticleModel(
         class_id=class_id,
         template=template,

@@ -203,7 +203,7 @@ class _Tile:
 
     def run(self) -> Peeled:
         waiting = np.zeros(len(self.own), dtype=bool)
-        for each in np.flatnonzero(self.own.stale & (self.own.score > self.threshold + RESCORED_DOWN_TO)):
+        for each in np.flatnonzero(self.own.touched & (self.own.score > self.threshold + RESCORED_DOWN_TO)):
             self._rescore(int(each))
         while (row := self._best(self.alive & ~waiting)) is not None:
             if self._blocked(row, waiting):

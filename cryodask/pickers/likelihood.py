@@ -14,8 +14,9 @@ from cryodask.kernels.likelihood import false_discovery_rate, passes_gate, tempe
 from cryodask.kernels.peaks import joint_exclusion
 from cryodask.kernels.rotations import zxz_deg_from_matrix
 from cryodask.model.particles import Particles, concatenate
+from cryodask.model.source import BlockSource
 from cryodask.ops.beads import far_from_beads
-from cryodask.ops.candidates import Candidates, evaluate, joined_candidates
+from cryodask.ops.candidates import Candidates, evaluate, joined_candidates, refine, worth_refining
 from cryodask.ops.peeling import RESCORED_DOWN_TO
 from cryodask.pickers.decoys import negative_of, residual_of
 from cryodask.pickers.gold import bead_particles
@@ -168,11 +169,32 @@ def evaluated(
                 )
             )
         key += len(at)
-    return joined_candidates(bench.run(tasks, f"{prepared.target.name} posteriors"))
+    found = joined_candidates(bench.run(tasks, f"{prepared.target.name} posteriors"))
+    return _refined(prepared, bench, found, alpha)
+
+
+def _refined(prepared: Prepared, bench: Workbench, found: Candidates, alpha: float) -> Candidates:
+    """The candidates, those refined that could be the best of their place."""
+    radii = np.array([model.load_radius() for model in prepared.models])
+    kept = np.array([model.load_kept_energy() for model in prepared.models])
+    wanted = worth_refining(found, radii, kept, alpha)
+    tasks = []
+    for number, model in enumerate(prepared.models):
+        rows = np.flatnonzero(wanted & (found.model == number))
+        for first in range(0, len(rows), BATCH):
+            some = found.take(rows[first : first + BATCH])
+            tasks.append(delayed(_refine, pure=False)(prepared.whitened, some, model, alpha))
+    results = bench.run(tasks, f"{prepared.target.name} refinement")
+    together = joined_candidates([found.take(~wanted), *results])
+    return together.take(np.argsort(together.key, kind="stable"))
+
+
+def _refine(whitened: BlockSource, some: Candidates, handle: StoredModel, alpha: float) -> Candidates:
+    return refine(whitened, some, model=handle.load(), alpha=alpha)
 
 
 def _evaluate(
-    whitened: Any,  # noqa: ANN401  (a BlockSource)
+    whitened: BlockSource,
     places: Ints,
     keys: Ints,
     number: int,

@@ -67,7 +67,8 @@ class _Table:
             new = peeled.accepted
             for row in range(len(new)):
                 alive &= ~self.reaches.excluded(others, new, row)
-                others.stale[:] |= self.reaches.touches(others, new, row)
+                near = self.reaches.touches(others, new, row)
+                others.stale[near] = others.touched[near] = True
             self.accepted = joined_candidates([self.accepted, new])
             self.rival_model = np.concatenate([self.rival_model, peeled.rival_model])
             self.rival_score = np.concatenate([self.rival_score, peeled.rival_score])

@@ -55,6 +55,10 @@ class StoredModel:
         """Radius of the ball with the volume of the particle's shape, in voxels."""
         return float(self.store.info(self.group)["equivalent_radius_voxels"])
 
+    def load_kept_energy(self) -> float:
+        """Share of the template's energy in its images."""
+        return 1.0 - float(self.store.info(self.group)["residual_length"]) ** 2
+
     def make(self) -> None:
         """Train the model and write it, whole, unless it is there."""
         if self.store.is_complete(self.group, self.made_of):

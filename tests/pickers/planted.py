@@ -24,9 +24,9 @@ VOXEL = 10.0
 TILTS = tuple(float(t) for t in range(-60, 61, 3))
 OPTICS = {"voltage_kv": 300.0, "defocus_um": 3.0, "spherical_aberration_mm": 2.7}
 BALLS = {
-    # (x, y, z) and radii in angstrom: the second lacks the arm of the first and is as heavy elsewhere.
+    # (x, y, z) and radii in angstrom: the first is bent, the second straight, both as heavy.
     "armed": (((0, 0, 0), 22.0), ((30, 0, 0), 15.0), ((0, 24, 14), 14.0)),
-    "plain": (((0, 0, 0), 22.0), ((-26, 0, 6), 17.0), ((0, 0, 26), 15.0)),
+    "plain": (((0, 0, 0), 22.0), ((-32, 0, 0), 15.0), ((32, 0, 0), 15.0)),
 }
 
 
