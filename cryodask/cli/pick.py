@@ -12,6 +12,7 @@ from cryodask.cli._leftovers import removed_if_useless
 from cryodask.cli._running import classes_option, notices, output_folder
 from cryodask.cli.options import (
     InputPath,
+    OutputFile,
     cluster_options,
     overwrite_option,
     parameter_options,
@@ -80,6 +81,7 @@ def _list_pickers(context: click.Context, _: click.Parameter, wanted: bool) -> N
 )
 @click.option("--angular-step", type=float, metavar="DEG", help="Spacing of the rotations that tm and tm-f try.")
 @click.option("--expected-count", type=float, metavar="N", help="Particles of each class that tm-c is to expect.")
+@click.option("--report", type=OutputFile(), metavar="FILE", help="Write a page with scores, amplitudes and pictures.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for picks.star, job.json.")
 @parameter_options()
 @cluster_options
@@ -99,6 +101,7 @@ def pick(
     contrast: str,
     angular_step: float | None,
     expected_count: float | None,
+    report: Path | None,
     output: Path,
     parameters: RunParameters,
     cluster: ClusterSpec,
@@ -117,6 +120,7 @@ def pick(
     from cryodask.pickers.registry import get_picker
     from cryodask.workflows import pick as work
     from cryodask.workflows.picks_folder import common_frame, make_folder
+    from cryodask.workflows.report_picks import write_pick_report
     from cryodask.workflows.search_inputs import is_store, open_templates, open_tomograms, require_room
 
     chosen = get_picker(picker)
@@ -146,6 +150,8 @@ def pick(
                 dark=contrast == "dark",
             )
             result = work.pick(maps, job, client=session.client, progress=progress, overwrite=overwrite)
+            if report is not None:
+                write_pick_report(report, job, result, client=session.client, progress=progress)
         if in_place:
             work.store_result(maps, job, result)
         else:

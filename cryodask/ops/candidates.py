@@ -163,7 +163,8 @@ def refine(whitened: BlockSource, some: Candidates, *, model: ParticleModel, alp
 def worth_refining(candidates: Candidates, radii: Floats, kept: Floats, alpha: float) -> npt.NDArray[np.bool_]:
     """(n,) which candidates refinement could make the best of their place.
 
-    ``radii`` (templates,) are those of exclusion, ``kept`` the energies of the templates' images. The others are refined when, after all, their turn comes.
+    ``radii`` (templates,) are those of exclusion, ``kept`` the energies of the templates' images. The others are
+    refined when, after all, their turn comes.
     """
     gain = _possible_gain(candidates, alpha, kept[candidates.model])
     worth = candidates.score + gain > 0

@@ -55,6 +55,19 @@ def test_both_hands_stand_for_one_class(call: Call, example: Example) -> None:
     assert f"model_000/scores/{CLASSES[0]}-mirrored" in names
 
 
+def test_the_report_shows_what_was_found(call: Call, example: Example) -> None:
+    out, page = example.folder / "reported", example.folder / "picks.html"
+    arguments = ("--picker", "tm", "--report", page, "-o", out, *FFT, *SYNC)
+    assert call("pick", example.data, *arguments).exit_code == 0
+    text = page.read_text()
+    found = read_picks(out)
+    for name in set(found.class_id):
+        assert f"<td>{name}</td><td>{int((found.class_id == name).sum())}</td>" in text
+    # A gallery for each class that has a template, and nothing that the page would have to load.
+    assert text.count('<img src="data:image/png') == len(set(found.class_id) & set(CLASSES))
+    assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
 def test_gold_on_a_file_of_another_program(call: Call, example: Example) -> None:
     volume = np.random.default_rng(0).standard_normal((40, 60, 60)).astype(np.float32)
     axes = np.indices(volume.shape) - np.array([20, 30, 15]).reshape(3, 1, 1, 1)

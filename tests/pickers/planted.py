@@ -25,7 +25,7 @@ TILTS = tuple(float(t) for t in range(-60, 61, 3))
 OPTICS = {"voltage_kv": 300.0, "defocus_um": 3.0, "spherical_aberration_mm": 2.7}
 BALLS = {
     # (x, y, z) and radii in angstrom: the first is bent, the second straight, both as heavy.
-    "armed": (((0, 0, 0), 22.0), ((30, 0, 0), 15.0), ((0, 24, 14), 14.0)),
+    "armed": (((0, 0, 0), 22.0), ((36, 0, 0), 15.0), ((0, 22, 8), 11.0)),
     "plain": (((0, 0, 0), 22.0), ((-32, 0, 0), 15.0), ((32, 0, 0), 15.0)),
 }
 
