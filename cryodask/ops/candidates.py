@@ -40,6 +40,10 @@ class Candidates:
     log_mean: Floats
     gain: Floats
     """As ``LocalPosterior`` has them."""
+    level: Floats
+    """Strength of particles at this place, relative to the tomogram's."""
+    alpha: Floats
+    """Their amplitude here: the tomogram's times the level."""
     prior: Floats
     """Logarithm of the expected density of the class, particles per voxel and template."""
     score: Floats
@@ -62,8 +66,8 @@ class Candidates:
 
     @property
     def amplitude(self) -> Floats:
-        """Each one's own X / sigma."""
-        return self.x / self.length
+        """Each one's own, as the tomogram's: X / sigma over the level."""
+        return self.x / (self.length * self.level)
 
     def best_first(self) -> Ints:
         """Rows by falling score, equal ones by key."""
@@ -74,23 +78,23 @@ class Candidates:
         own = prior[self.model]
         return replace(self, prior=own, score=self.score - self.prior + own)
 
-    def refresh(self, row: int, model: ParticleModel, volume: npt.NDArray[np.float32], at: Ints, alpha: float) -> None:
+    def refresh(self, row: int, model: ParticleModel, volume: npt.NDArray[np.float32], at: Ints) -> None:
         """Evaluate a row anew, place and rotation included; ``at`` is its place within ``volume``."""
-        found = refined(model, patch_of(volume, at, model.half + 1), alpha)
+        found = refined(model, patch_of(volume, at, model.half + 1), float(self.alpha[row]))
         self.place[row] += np.array(found.shift)
         self.matrix[row] = found.matrix
         self.length[row], self.gain[row] = found.length, found.gain
-        self._set(row, found, alpha)
+        self._set(row, found)
         self.stale[row] = False
 
-    def rescore(self, row: int, model: ParticleModel, volume: npt.NDArray[np.float32], at: Ints, alpha: float) -> None:
+    def rescore(self, row: int, model: ParticleModel, volume: npt.NDArray[np.float32], at: Ints) -> None:
         """Evaluate a row on the grid only; what refinement once gained is taken to be gained again."""
-        self._set(row, on_grid(model, patch_of(volume, at, model.half + 1), alpha), alpha)
+        self._set(row, on_grid(model, patch_of(volume, at, model.half + 1), float(self.alpha[row])))
         self.stale[row] = True
 
-    def _set(self, row: int, found: LocalPosterior, alpha: float) -> None:
+    def _set(self, row: int, found: LocalPosterior) -> None:
         self.x[row], self.log_mean[row], self.touched[row] = found.x, found.log_mean, False
-        free = float(amplitude_gain(found.x, self.length[row], alpha))
+        free = float(amplitude_gain(found.x, self.length[row], float(self.alpha[row])))
         self.score[row] = found.log_mean + self.gain[row] + free + self.prior[row]
 
 
@@ -107,6 +111,8 @@ def empty_candidates() -> Candidates:
         length=none,
         log_mean=none,
         gain=none,
+        level=none,
+        alpha=none,
         prior=none,
         score=none,
         stale=np.zeros(0, bool),
@@ -127,6 +133,7 @@ def evaluate(
     whitened: BlockSource,
     places: Ints,
     keys: Ints,
+    levels: Floats,
     *,
     number: int,
     model: ParticleModel,
@@ -136,37 +143,40 @@ def evaluate(
 ) -> Candidates:
     """Candidates (n,) of one template at ``places`` (n, 3), on the grid of its rotations.
 
+    ``levels`` (n,) are the strengths of particles at the places, relative to the tomogram's amplitude ``alpha``.
+
     Those that could not come to ``least_score`` by refinement either are left out.
     """
     rows = []
     with one_thread():
-        for place, key in zip(places, keys, strict=True):
-            found = on_grid(model, _read_patch(whitened, place, model.half + 1), alpha)
-            row = _row(found, place, int(key), number, alpha, prior)
-            if row.score[0] >= least_score - float(_possible_gain(row, alpha, model.kept_energy)[0]):
+        for place, key, level in zip(places, keys, levels, strict=True):
+            found = on_grid(model, _read_patch(whitened, place, model.half + 1), float(alpha * level))
+            row = _row(found, place, int(key), number, float(level), float(alpha * level), prior)
+            if row.score[0] >= least_score - float(_possible_gain(row, model.kept_energy)[0]):
                 rows.append(row)
     return joined_candidates(rows)
 
 
-def refine(whitened: BlockSource, some: Candidates, *, model: ParticleModel, alpha: float) -> Candidates:
+def refine(whitened: BlockSource, some: Candidates, *, model: ParticleModel) -> Candidates:
     """Candidates of one template with place and rotation refined by exact templates."""
     rows = []
     with one_thread():
         for row in range(len(some)):
+            level, alpha, prior = float(some.level[row]), float(some.alpha[row]), float(some.prior[row])
             found = refined(model, _read_patch(whitened, some.place[row], model.half + 1), alpha)
-            new = _row(found, some.place[row], int(some.key[row]), int(some.model[row]), alpha, float(some.prior[row]))
+            new = _row(found, some.place[row], int(some.key[row]), int(some.model[row]), level, alpha, prior)
             new.stale[0] = False
             rows.append(new)
     return joined_candidates(rows)
 
 
-def worth_refining(candidates: Candidates, radii: Floats, kept: Floats, alpha: float) -> npt.NDArray[np.bool_]:
+def worth_refining(candidates: Candidates, radii: Floats, kept: Floats) -> npt.NDArray[np.bool_]:
     """(n,) which candidates refinement could make the best of their place.
 
     ``radii`` (templates,) are those of exclusion, ``kept`` the energies of the templates' images. The others are
     refined when, after all, their turn comes.
     """
-    gain = _possible_gain(candidates, alpha, kept[candidates.model])
+    gain = _possible_gain(candidates, kept[candidates.model])
     worth = candidates.score + gain > 0
     tree = cKDTree(candidates.place) if len(candidates) else None
     own = radii[candidates.model]
@@ -179,17 +189,19 @@ def worth_refining(candidates: Candidates, radii: Floats, kept: Floats, alpha: f
     return np.asarray(worth, dtype=bool)
 
 
-def _possible_gain(candidates: Candidates, alpha: float, kept: npt.ArrayLike) -> Floats:
+def _possible_gain(candidates: Candidates, kept: npt.ArrayLike) -> Floats:
     """More than refinement usually adds to a score: some nats, and a share of its first term.
 
     The less of a template's energy its images keep, the larger is that share.
     """
     share = GAIN_SHARE + LOST_SHARE * (1 - np.asarray(kept, dtype=np.float64))
-    gain: Floats = USUAL_GAIN + share * np.maximum(alpha * candidates.length * candidates.x, 0.0)
+    gain: Floats = USUAL_GAIN + share * np.maximum(candidates.alpha * candidates.length * candidates.x, 0.0)
     return gain
 
 
-def _row(found: LocalPosterior, place: Ints, key: int, number: int, alpha: float, prior: float) -> Candidates:
+def _row(
+    found: LocalPosterior, place: Ints, key: int, number: int, level: float, alpha: float, prior: float
+) -> Candidates:
     free = float(amplitude_gain(found.x, found.length, alpha))
     return Candidates(
         key=np.array([key]),
@@ -200,6 +212,8 @@ def _row(found: LocalPosterior, place: Ints, key: int, number: int, alpha: float
         length=np.array([found.length]),
         log_mean=np.array([found.log_mean]),
         gain=np.array([found.gain]),
+        level=np.array([level]),
+        alpha=np.array([alpha]),
         prior=np.array([prior]),
         score=np.array([found.log_mean + found.gain + free + prior]),
         stale=np.ones(1, bool),

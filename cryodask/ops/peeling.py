@@ -116,7 +116,6 @@ def peel_tile(
     *,
     models: Sequence[ParticleModel],
     reaches: Reaches,
-    alpha: float,
     threshold: float,
 ) -> Peeled:
     """Accept what can be accepted of a tile's ``own`` candidates.
@@ -129,10 +128,9 @@ def peel_tile(
         accepted: What was accepted before, those within reach at least.
         models: Every template.
         reaches: Of the templates.
-        alpha: Amplitude of the tomogram.
         threshold: Least score that is accepted.
     """
-    work = _Tile(whitened, tile, own.copy(), others, models, reaches, alpha, threshold)
+    work = _Tile(whitened, tile, own.copy(), others, models, reaches, threshold)
     with one_thread():
         for row in range(len(accepted)):
             work.before.append(accepted.take(np.array([row])))
@@ -140,13 +138,11 @@ def peel_tile(
         return work.run()
 
 
-def subtract_particle(
-    volume: Volume, origin: Ints, of: Candidates, row: int, models: Sequence[ParticleModel], alpha: float
-) -> None:
+def subtract_particle(volume: Volume, origin: Ints, of: Candidates, row: int, models: Sequence[ParticleModel]) -> None:
     """Take one row's template out of ``volume``, whose first voxel is ``origin``, as far as it reaches into it."""
     model = models[int(of.model[row])]
     low, high = SUBTRACTED
-    amplitude = np.float32(np.clip(of.x[row] / of.length[row], low * alpha, high * alpha))
+    amplitude = np.float32(np.clip(of.x[row] / of.length[row], low * of.alpha[row], high * of.alpha[row]))
     half = model.image_half
     first = of.place[row] - origin - half
     begin, end = np.maximum(first, 0), np.minimum(first + 2 * half + 1, volume.shape)
@@ -158,13 +154,11 @@ def subtract_particle(
     volume[inside] -= amplitude * image[part]
 
 
-def residual_volume(
-    whitened: BlockSource, accepted: Candidates, models: Sequence[ParticleModel], alpha: float
-) -> Volume:
+def residual_volume(whitened: BlockSource, accepted: Candidates, models: Sequence[ParticleModel]) -> Volume:
     """The whole volume without the accepted particles: noise, and what no template explains."""
     volume = np.array(whitened.read((slice(None),) * 3), dtype=np.float32)
     for row in range(len(accepted)):
-        subtract_particle(volume, np.zeros(3, np.int64), accepted, row, models, alpha)
+        subtract_particle(volume, np.zeros(3, np.int64), accepted, row, models)
     return volume
 
 
@@ -179,7 +173,6 @@ class _Tile:
         others: Candidates,
         models: Sequence[ParticleModel],
         reaches: Reaches,
-        alpha: float,
         threshold: float,
     ) -> None:
         halo = reaches.halo
@@ -191,7 +184,7 @@ class _Tile:
         self.own, self.others = own, others
         self.alive = np.ones(len(own), dtype=bool)
         self.blocking = np.ones(len(others), dtype=bool)
-        self.models, self.reaches, self.alpha, self.threshold = models, reaches, alpha, threshold
+        self.models, self.reaches, self.threshold = models, reaches, threshold
         self.before: list[Candidates] = []
         self.accepted: list[Candidates] = []
         self.rivals: list[tuple[int, float]] = []
@@ -199,7 +192,7 @@ class _Tile:
 
     def subtract(self, of: Candidates, row: int) -> None:
         """Take an accepted particle out of the volume, as far as it reaches into it."""
-        subtract_particle(self.volume, self.origin, of, row, self.models, self.alpha)
+        subtract_particle(self.volume, self.origin, of, row, self.models)
 
     def run(self) -> Peeled:
         waiting = np.zeros(len(self.own), dtype=bool)
@@ -211,7 +204,7 @@ class _Tile:
                 continue
             if self.own.stale[row]:
                 before = self.own.score[row]
-                self.own.refresh(row, self._model(row), self.volume, self.own.place[row] - self.origin, self.alpha)
+                self.own.refresh(row, self._model(row), self.volume, self.own.place[row] - self.origin)
                 self.evaluations += 1
                 self.alive[row] = not self._too_near(row)
                 # It has to be the best still, at the place where it now is.
@@ -252,7 +245,7 @@ class _Tile:
         return self.models[int(self.own.model[row])]
 
     def _rescore(self, row: int) -> None:
-        self.own.rescore(row, self._model(row), self.volume, self.own.place[row] - self.origin, self.alpha)
+        self.own.rescore(row, self._model(row), self.volume, self.own.place[row] - self.origin)
         self.evaluations += 1
 
     def _accept(self, row: int) -> None:

@@ -44,26 +44,24 @@ class Negative:
         return -np.asarray(self.inner.read(region), dtype=np.float32)
 
 
-def residual_of(prepared: Prepared, bench: Workbench, decision: Decision, alpha: float) -> BlockSource:
+def residual_of(prepared: Prepared, bench: Workbench, decision: Decision) -> BlockSource:
     """The whitened tomogram without the accepted particles, made and kept in the store."""
     target, group = prepared.target, f"{prepared.target.name}/residual"
     accepted = decision.accepted
     record = {
-        "amplitude": alpha,
         "models": [model.made_of for model in prepared.models],
         "particles": len(accepted),
         "places": accepted.place.tolist(),
         "products": accepted.x.tolist(),
+        "alpha": accepted.alpha.tolist(),
     }
     made_of = token(record)
     if not bench.store.is_complete(group, made_of):
         spec = GroupSpec(
-            kind=RESIDUAL_KIND, token=made_of, parameters={"amplitude": alpha}, variables=(_image(target),)
+            kind=RESIDUAL_KIND, token=made_of, parameters={"particles": len(accepted)}, variables=(_image(target),)
         )
         bench.store.prepare(group, spec, overwrite=True)
-        task = delayed(_write_residual, pure=False)(
-            bench.store, group, prepared.whitened, accepted, prepared.models, alpha
-        )
+        task = delayed(_write_residual, pure=False)(bench.store, group, prepared.whitened, accepted, prepared.models)
         bench.run([task], f"{target.name} residual")
         bench.store.finish(group, {"voxel_size_angstrom": target.voxel_size_angstrom})
     return bench.store.source(group, "image")
@@ -85,8 +83,7 @@ def _write_residual(
     whitened: BlockSource,
     accepted: Candidates,
     handles: tuple[StoredModel, ...],
-    alpha: float,
 ) -> None:
     models = [handle.load() for handle in handles]
-    store.write(group, "image", (0, 0, 0), residual_volume(whitened, accepted, models, alpha))
+    store.write(group, "image", (0, 0, 0), residual_volume(whitened, accepted, models))
     store.mark_done(group, 0)

@@ -73,7 +73,7 @@ class MultiClassLikelihood:
     def pick(self, target: PickTarget, bench: Workbench) -> Picks:
         prepared = prepare(target, bench)
         first = first_look(prepared, bench)
-        decision = peel(prepared, bench, first.candidates, alpha=first.alpha, threshold=bench.picking.least_score)
+        decision = peel(prepared, bench, first.candidates, threshold=bench.picking.least_score)
         decoys = decoys_of(prepared, bench, first, decision) if bench.picking.decoys else None
         return as_picks(prepared, first, decision, gate=bench.picking.amplitude_gate, decoys=decoys)
 
@@ -130,10 +130,10 @@ def expected_count(target: PickTarget, bench: Workbench) -> float:
 
 def decoys_of(prepared: Prepared, bench: Workbench, first: First, decision: Decision) -> Candidates:
     """What the same decision accepts in the negative of the residual, where nothing is a particle."""
-    negative = negative_of(prepared, residual_of(prepared, bench, decision, first.alpha))
+    negative = negative_of(prepared, residual_of(prepared, bench, decision))
     places = allowed_places(prepared, bench, "negative")
     candidates = evaluated(negative, bench, places, first.alpha, first.prior)
-    return peel(negative, bench, candidates, alpha=first.alpha, threshold=bench.picking.least_score).accepted
+    return peel(negative, bench, candidates, threshold=bench.picking.least_score).accepted
 
 
 def allowed_places(prepared: Prepared, bench: Workbench, variable: str = "product") -> list[tuple[Ints, Floats]]:
@@ -165,38 +165,47 @@ def evaluated(
             keys = np.arange(key + first, key + first + len(some))
             tasks.append(
                 delayed(_evaluate, pure=False)(
-                    prepared.whitened, some, keys, number, model, alpha, float(prior[number]), RESCORED_DOWN_TO
+                    prepared.whitened,
+                    some,
+                    keys,
+                    prepared.level_at(some),
+                    number,
+                    model,
+                    alpha,
+                    float(prior[number]),
+                    RESCORED_DOWN_TO,
                 )
             )
         key += len(at)
     found = joined_candidates(bench.run(tasks, f"{prepared.target.name} posteriors"))
-    return _refined(prepared, bench, found, alpha)
+    return _refined(prepared, bench, found)
 
 
-def _refined(prepared: Prepared, bench: Workbench, found: Candidates, alpha: float) -> Candidates:
+def _refined(prepared: Prepared, bench: Workbench, found: Candidates) -> Candidates:
     """The candidates, those refined that could be the best of their place."""
     radii = np.array([model.load_radius() for model in prepared.models])
     kept = np.array([model.load_kept_energy() for model in prepared.models])
-    wanted = worth_refining(found, radii, kept, alpha)
+    wanted = worth_refining(found, radii, kept)
     tasks = []
     for number, model in enumerate(prepared.models):
         rows = np.flatnonzero(wanted & (found.model == number))
         for first in range(0, len(rows), BATCH):
             some = found.take(rows[first : first + BATCH])
-            tasks.append(delayed(_refine, pure=False)(prepared.whitened, some, model, alpha))
+            tasks.append(delayed(_refine, pure=False)(prepared.whitened, some, model))
     results = bench.run(tasks, f"{prepared.target.name} refinement")
     together = joined_candidates([found.take(~wanted), *results])
     return together.take(np.argsort(together.key, kind="stable"))
 
 
-def _refine(whitened: BlockSource, some: Candidates, handle: StoredModel, alpha: float) -> Candidates:
-    return refine(whitened, some, model=handle.load(), alpha=alpha)
+def _refine(whitened: BlockSource, some: Candidates, handle: StoredModel) -> Candidates:
+    return refine(whitened, some, model=handle.load())
 
 
 def _evaluate(
     whitened: BlockSource,
     places: Ints,
     keys: Ints,
+    levels: Floats,
     number: int,
     handle: StoredModel,
     alpha: float,
@@ -207,6 +216,7 @@ def _evaluate(
         whitened,
         places,
         keys,
+        levels,
         number=number,
         model=handle.load(),
         alpha=alpha,
@@ -317,5 +327,5 @@ def gated(candidates: Candidates, models: Sequence[StoredModel], usual: Mapping[
     names = np.array([models[int(number)].class_id for number in candidates.model], dtype=object)
     for name, value in usual.items():
         mine = np.flatnonzero(names == name)
-        passed[mine] = passes_gate(candidates.amplitude[mine], candidates.length[mine], value)
+        passed[mine] = passes_gate(candidates.amplitude[mine], candidates.length[mine] * candidates.level[mine], value)
     return passed

@@ -16,6 +16,7 @@ from cryodask.kernels.blobs import Blobs
 from cryodask.model.source import BlockSource
 from cryodask.ops import likelihood_maps as ops
 from cryodask.ops.bilayer import MEMBRANE, bilayer_template, membrane_regions
+from cryodask.ops.local_noise import Levelled, noise_level
 from cryodask.ops.matching import CHUNK_VOXELS, Tile
 from cryodask.ops.particle_models import likelihood_filter, sample_distance
 from cryodask.params.tokens import token
@@ -40,6 +41,14 @@ class Prepared:
     """One for each of the workbench's templates, in their order."""
     membranes: npt.NDArray[np.bool_] | None
     """(z, y, x) True in membranes; None if they were not looked for."""
+    level: npt.NDArray[np.float64]
+    """(z, x) strength of the noise, which ``whitened`` was divided by: relative to its mean square."""
+
+    def level_at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """(n,) at voxels (n, 3)."""
+        last = np.array(self.level.shape) - 1
+        z, x = np.clip(places[:, 0], 0, last[0]), np.clip(places[:, 2], 0, last[1])
+        return self.level[z, x]
 
 
 def prepare(target: PickTarget, bench: Workbench, transfer: Transfer | None = None) -> Prepared:
@@ -61,7 +70,15 @@ def prepare(target: PickTarget, bench: Workbench, transfer: Transfer | None = No
     if bench.picking.find_membranes:
         task = delayed(_membranes, pure=False)(_map(target, bench.store, wanted[-1]), wanted[-1], target)
         (membranes,) = bench.run([task], f"{target.name} membranes")
-    return Prepared(target=target, beads=beads, whitened=whitened, models=tuple(models), membranes=membranes)
+    (level,) = bench.run([delayed(noise_level, pure=False)(whitened)], f"{target.name} noise")
+    return Prepared(
+        target=target,
+        beads=beads,
+        whitened=Levelled(inner=whitened, level=level),
+        models=tuple(models),
+        membranes=membranes,
+        level=level,
+    )
 
 
 def candidate_places(

@@ -76,7 +76,7 @@ class _Table:
         self.open = joined_candidates([others.take(alive), *(peeled.remaining for _, peeled in done)])
 
 
-def peel(prepared: Prepared, bench: Workbench, candidates: Candidates, *, alpha: float, threshold: float) -> Decision:
+def peel(prepared: Prepared, bench: Workbench, candidates: Candidates, *, threshold: float) -> Decision:
     """Accept greedily with explaining away; the same picks for any number of workers."""
     models = [handle.load() for handle in prepared.models]
     reaches = Reaches.of(models, BETA)
@@ -89,7 +89,7 @@ def peel(prepared: Prepared, bench: Workbench, candidates: Candidates, *, alpha:
             due = [tile for tile in colour if table.due(tile)]
             tasks = [
                 delayed(_peel_tile, pure=False)(
-                    prepared.whitened, tile, *table.parts(tile), prepared.models, reaches, alpha, threshold
+                    prepared.whitened, tile, *table.parts(tile), prepared.models, reaches, threshold
                 )
                 for tile in due
             ]
@@ -114,7 +114,6 @@ def _peel_tile(
     accepted: Candidates,
     handles: Sequence[StoredModel],
     reaches: Reaches,
-    alpha: float,
     threshold: float,
 ) -> Peeled:
     return peel_tile(
@@ -125,6 +124,5 @@ def _peel_tile(
         accepted,
         models=[handle.load() for handle in handles],
         reaches=reaches,
-        alpha=alpha,
         threshold=threshold,
     )

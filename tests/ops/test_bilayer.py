@@ -9,7 +9,7 @@ from cryodask.ops.bilayer import bilayer_template, membrane_regions
 
 def shell(shape: tuple[int, int, int], centre: tuple[int, int, int], radius: float) -> np.ndarray:
     axes = np.indices(shape) - np.array(centre).reshape(3, 1, 1, 1)
-    return np.abs(np.sqrt((axes**2).sum(axis=0)) - radius) < 1.5
+    return np.asarray(np.abs(np.sqrt((axes**2).sum(axis=0)) - radius) < 1.5)
 
 
 def test_template_is_two_leaflets() -> None:

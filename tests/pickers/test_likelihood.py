@@ -124,7 +124,7 @@ def test_tiles_decide_as_one_list_would(store: Store) -> None:
     bench = PlainBench(store, PickingParameters(gold_threshold_z=1000.0, find_membranes=False, amplitude=0.7))
     prepared = prepare(crowd.target, bench)
     first = first_look(prepared, bench)
-    tiled = peel(prepared, bench, first.candidates, alpha=first.alpha, threshold=0.0)
+    tiled = peel(prepared, bench, first.candidates, threshold=0.0)
     models = [handle.load() for handle in prepared.models]
     whole = peel_tile(
         prepared.whitened,
@@ -134,7 +134,6 @@ def test_tiles_decide_as_one_list_would(store: Store) -> None:
         empty_candidates(),
         models=models,
         reaches=Reaches.of(models, 1.0),
-        alpha=first.alpha,
         threshold=0.0,
     ).accepted
     assert len(coloured_tiles(crowd.target.shape, Reaches.of(models, 1.0).tile)[0]) > 1
