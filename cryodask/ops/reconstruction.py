@@ -12,6 +12,7 @@ from dask.delayed import Delayed, delayed
 
 from cryodask.errors import DataError
 from cryodask.kernels.backprojection import backproject
+from cryodask.kernels.line_filters import exact_response, sirt_like_response
 from cryodask.kernels.ramp import RampWindow, angular_shares, filter_tilts
 from cryodask.kernels.sheared_backprojection import backproject_sheared, halo_rows
 from cryodask.model.alignment import TiltAlignment
@@ -117,7 +118,7 @@ def reconstruct_slab(
     aligned: BlockSource,
     rows: tuple[int, int],
     geometry: ReconstructionGeometry,
-    window: RampWindow,
+    parameters: ReconstructionParameters,
     tilts: Sequence[int] | None = None,
 ) -> Floats:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the tomogram, from those rows (and a halo) of prepared images.
@@ -131,7 +132,7 @@ def reconstruct_slab(
     halo = 0 if geometry.x_tilt_deg is None else halo_rows(geometry.x_tilt_deg, nz)
     low, high = max(0, rows[0] - halo), min(ny, rows[1] + halo)
     lines = aligned.read((slice(None), slice(low, high), slice(None)))
-    filtered = filter_tilts(lines if tilts is None else lines[chosen], window=window, oversampling=OVERSAMPLING)
+    filtered = _filtered(lines if tilts is None else lines[chosen], angles, nz, parameters)
     if geometry.x_tilt_deg is None:
         slab: Floats = backproject(filtered, angles, shape=shape, oversampling=OVERSAMPLING)
         return slab
@@ -148,6 +149,22 @@ def reconstruct_slab(
     return sheared
 
 
+def _filtered(
+    lines: Floats, tilt_deg: npt.NDArray[np.float64], nz: int, parameters: ReconstructionParameters
+) -> Floats:
+    """Lines (tilt, y, x) through the filter that the parameters name."""
+    window: RampWindow = "ram-lak"
+    response = None
+    if parameters.window == "sirt-like":
+        response = sirt_like_response(lines.shape[2], parameters.sirt_iterations, float(angular_shares(tilt_deg).sum()))
+    elif parameters.window == "exact":
+        response = exact_response(lines.shape[2], tilt_deg, nz)
+    else:
+        window = parameters.window
+    filtered: Floats = filter_tilts(lines, window=window, oversampling=OVERSAMPLING, response=response)
+    return filtered
+
+
 def slab_tasks(
     aligned: BlockSource,
     geometry: ReconstructionGeometry,
@@ -159,8 +176,7 @@ def slab_tasks(
     rows = slabs(geometry, parameters)
     chosen = range(len(rows)) if blocks is None else blocks
     return [
-        delayed(reconstruct_slab, pure=False)(aligned, rows[block], geometry, parameters.window, tilts)
-        for block in chosen
+        delayed(reconstruct_slab, pure=False)(aligned, rows[block], geometry, parameters, tilts) for block in chosen
     ]
 
 
@@ -182,7 +198,7 @@ def make_slab(
 ) -> None:
     """Reconstruct slab number ``block`` and leave it in ``sink``: one task, so that no slab travels."""
     rows = slabs(geometry, parameters)[block]
-    sink.write(block, rows[0], reconstruct_slab(aligned, rows, geometry, parameters.window, tilts))
+    sink.write(block, rows[0], reconstruct_slab(aligned, rows, geometry, parameters, tilts))
 
 
 def slabs(geometry: ReconstructionGeometry, parameters: ReconstructionParameters) -> list[tuple[int, int]]:
