@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 
+from cryodask.backend import Array, as_device_array, to_host, worker_array
 from cryodask.errors import DataError
 from cryodask.kernels.backprojection import backproject
 from cryodask.kernels.line_filters import exact_response, sirt_like_response
@@ -120,11 +121,15 @@ def reconstruct_slab(
     geometry: ReconstructionGeometry,
     parameters: ReconstructionParameters,
     tilts: Sequence[int] | None = None,
+    like: Array | None = None,
 ) -> Floats:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the tomogram, from those rows (and a halo) of prepared images.
 
-    ``tilts`` are the numbers of the images to use, by default all; each then has its share of the angular range.
+    ``tilts`` are the numbers of the images to use, by default all; each then has its share of the angular range. The
+    lines move to the device of ``like`` as they are read, by default that of this worker; the slab comes back to the
+    host. Slices that an x tilt displaces are made on the host.
     """
+    like = worker_array() if like is None else like
     nz, ny, nx = geometry.shape
     chosen = np.arange(len(geometry.tilt_deg)) if tilts is None else np.asarray(tilts)
     angles = np.array(geometry.tilt_deg)[chosen]
@@ -132,10 +137,12 @@ def reconstruct_slab(
     halo = 0 if geometry.x_tilt_deg is None else halo_rows(geometry.x_tilt_deg, nz)
     low, high = max(0, rows[0] - halo), min(ny, rows[1] + halo)
     lines = aligned.read((slice(None), slice(low, high), slice(None)))
-    filtered = _filtered(lines if tilts is None else lines[chosen], angles, nz, parameters)
+    used = lines if tilts is None else lines[chosen]
     if geometry.x_tilt_deg is None:
-        slab: Floats = backproject(filtered, angles, shape=shape, oversampling=OVERSAMPLING)
+        on_device = _filtered(as_device_array(used, like), angles, nz, parameters)
+        slab: Floats = to_host(backproject(on_device, angles, shape=shape, oversampling=OVERSAMPLING))
         return slab
+    filtered = _filtered(used, angles, nz, parameters)
     missing = (low - (rows[0] - halo), (rows[1] + halo) - high)
     sheared: Floats = backproject_sheared(
         np.pad(filtered, ((0, 0), missing, (0, 0))),
@@ -149,9 +156,7 @@ def reconstruct_slab(
     return sheared
 
 
-def _filtered(
-    lines: Floats, tilt_deg: npt.NDArray[np.float64], nz: int, parameters: ReconstructionParameters
-) -> Floats:
+def _filtered(lines: Array, tilt_deg: npt.NDArray[np.float64], nz: int, parameters: ReconstructionParameters) -> Array:
     """Lines (tilt, y, x) through the filter that the parameters name."""
     window: RampWindow = "ram-lak"
     response = None
@@ -161,8 +166,7 @@ def _filtered(
         response = exact_response(lines.shape[2], tilt_deg, nz)
     else:
         window = parameters.window
-    filtered: Floats = filter_tilts(lines, window=window, oversampling=OVERSAMPLING, response=response)
-    return filtered
+    return filter_tilts(lines, window=window, oversampling=OVERSAMPLING, response=response)
 
 
 def slab_tasks(
