@@ -30,6 +30,8 @@ MARGIN_FRACTION, LEAST_MARGIN_SECONDS = 0.1, 60
 """A worker ends itself this long before SLURM would: time to hand over what it holds."""
 STAGGER_FRACTION = 0.05
 """Workers that began together do not end together."""
+LIFETIME = "DASK_DISTRIBUTED__WORKER__LIFETIME__"
+"""Of Dask's settings in the environment: the workers of dask-cuda have no such option."""
 LOGS = "~/.cryodask/logs"
 """Where jobs write what they have to say if the site names no place: without one, SLURM litters the current folder."""
 
@@ -117,7 +119,10 @@ def _job_options(spec: ClusterSpec, site: SlurmSite) -> dict[str, Any]:
     if site.gpus:
         kind = f":{site.gpu_type}" if site.gpu_type else ""
         directives.append(f"--gres=gpu{kind}:{site.gpus}")
-    exports = [f"export {name}={value}" for name, value in worker_variables(site.gpus).items()]
+    variables = worker_variables(site.gpus)
+    if site.gpus:
+        variables |= {LIFETIME + name: value for name, value in _lifetime(site).items()}
+    exports = [f"export {name}={value}" for name, value in variables.items()]
     return {
         "queue": site.partition,
         "account": site.account,
@@ -137,13 +142,18 @@ def _job_options(spec: ClusterSpec, site: SlurmSite) -> dict[str, Any]:
     }
 
 
-def _worker_arguments(site: SlurmSite) -> list[str]:
+def _lifetime(site: SlurmSite) -> dict[str, str]:
+    """How long a worker lives, and by how much at most it may be less or more, as Dask writes times."""
     walltime = site.walltime_seconds
     margin = max(LEAST_MARGIN_SECONDS, round(MARGIN_FRACTION * walltime))
-    arguments = ["--lifetime", f"{walltime - margin}s", "--lifetime-stagger", f"{round(STAGGER_FRACTION * walltime)}s"]
+    return {"DURATION": f"{walltime - margin}s", "STAGGER": f"{round(STAGGER_FRACTION * walltime)}s"}
+
+
+def _worker_arguments(site: SlurmSite) -> list[str]:
     if site.gpus:
-        return [*arguments, "--resources", "GPU=1"]
-    return [*arguments, "--no-dashboard"]
+        return ["--resources", "GPU=1"]
+    lifetime = _lifetime(site)
+    return ["--lifetime", lifetime["DURATION"], "--lifetime-stagger", lifetime["STAGGER"], "--no-dashboard"]
 
 
 def _own_logs(site: SlurmSite) -> bool:

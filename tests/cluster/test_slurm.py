@@ -70,6 +70,8 @@ def test_gpu_jobs_and_forbidden_directives() -> None:
     assert " -m dask_cuda.cli tcp://SCHEDULER:PORT" in script
     assert "--resources GPU=1" in script
     assert "export CRYODASK_DEVICE=cuda" in script.splitlines()
+    assert "--lifetime" not in script  # an option that the CUDA worker lacks: it is told by the environment
+    assert f"export DASK_DISTRIBUTED__WORKER__LIFETIME__DURATION={4 * 3600 - 1440}s" in script.splitlines()
     assert "CRYODASK_DEVICE" not in job_script(spec(SITE))
 
 
