@@ -12,6 +12,7 @@ from dask.delayed import delayed
 
 from cryodask.backend import worker_array
 from cryodask.cluster import ClusterSpec, connect
+from cryodask.cluster.cuda import device_memory_bytes
 from cryodask.cluster.site import CudaSite
 from cryodask.model.progress import NullProgress
 from cryodask.workflows.execution import execute
@@ -47,7 +48,8 @@ def ask_for_device() -> str:
 
 def main() -> None:
     site = CudaSite(devices=sys.argv[1] if len(sys.argv) > 1 else None)
-    with connect(ClusterSpec(kind="cuda", site=site, memory_limit_bytes=2**30)) as session:
+    spec = ClusterSpec(kind="cuda", site=site, memory_limit_bytes=2**30)
+    with connect(spec) as session:
         client: Any = session.client
         told = client.scheduler_info()["workers"].values()
         common = shared()
@@ -59,6 +61,7 @@ def main() -> None:
             "resources": [worker["resources"] for worker in told],
             "memory": [worker["memory_limit"] for worker in told],
             "spans": execute([work(common) for _ in range(12)], client=client, progress=NullProgress(), stage="work"),
+            "device_memory": device_memory_bytes(spec),
             "device": client.submit(ask_for_device).result(),
         }
     print(json.dumps(found))

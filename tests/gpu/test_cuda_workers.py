@@ -51,6 +51,7 @@ def test_each_gpu_has_a_worker_with_one_thread(two_gpus: dict[str, str]) -> None
     assert {e["OMP_NUM_THREADS"] for e in found["environments"]} == {"1"}
     assert (found["threads"], found["resources"]) == ([1, 1], [{"GPU": 1}] * 2)
     assert found["memory"] == [2**30] * 2
+    assert found["device_memory"] == 16 * 2**30
 
     # Whatever optimisation makes of a graph, a GPU has one task at a time, and no GPU is left idle.
     spans = defaultdict(list)
