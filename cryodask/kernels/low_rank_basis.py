@@ -108,8 +108,8 @@ class LowRankBasis:
 
     def coefficients(self, sampler: TemplateSampler, matrices: Floats) -> npt.NDArray[np.float32]:
         """(rotations, K) of u(R), without a transform for each: the filter has acted on the basis already."""
-        inverse = sampler.zoom * matrices.transpose(0, 2, 1)[:, ::-1, ::-1]
-        inverse = np.ascontiguousarray(inverse, dtype=np.float32)
+        turned_back = sampler.zoom * matrices.transpose(0, 2, 1)[:, ::-1, ::-1]
+        inverse = np.ascontiguousarray(turned_back, dtype=np.float32)
         found = np.empty((len(matrices), self.adjoint.shape[1]), np.float32)
         products = _fast_products if fast_path(sampler.density) == "numba" else _portable_products
         for first in range(0, len(matrices), _ROTATIONS_AT_ONCE):

@@ -102,7 +102,7 @@ def low_rank_scores(plan: SearchVolume, search: CoarseToFine) -> tuple[Array, Ar
 
 
 def _at_voxels(maps: _Correlations, valid: Array, search: CoarseToFine, scale: Array) -> tuple[Array, Array]:
-    """Coarse scores and ids at the valid voxels, the best of them replaced by fine ones; ``scale`` makes them scores."""
+    """Coarse scores and ids at the valid voxels, the best of them fine ones; ``scale`` makes products scores."""
     xp, basis = namespace(scale), search.fine.basis
     is_coarse = basis.strength_rank < len(search.coarse.basis.strength_rank)
     few = maps.at(valid, basis.kernels[is_coarse])
@@ -142,10 +142,9 @@ def _strongest(score: Array, share: float) -> Array:
     count = max(1, round(share * size))
     if count >= size:
         return xp.arange(size, device=device_of(score))
-    if fast_path(score) == "numba":
-        cut = -np.partition(-score, count - 1)[count - 1]
-    else:
-        cut = xp.sort(score)[size - count]
+    # The standard can only sort all of them.
+    ordered = np.partition(score, size - count) if fast_path(score) == "numba" else xp.sort(score)
+    cut = ordered[size - count]
     above = score > cut
     level = xp.astype(score == cut, xp.int64)
     missing = count - int(xp.sum(xp.astype(above, xp.int64)))

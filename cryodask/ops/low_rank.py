@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
+from cryodask.backend import to_host, worker_array
 from cryodask.errors import DataError
 from cryodask.kernels.correlation import SearchVolume
 from cryodask.kernels.flips import Flips, flipped, flips_of, representatives
@@ -70,7 +71,7 @@ def _one_thread() -> threadpool_limits:
 
 def make_banks(template: FineTemplate, settings: LowRankSettings) -> CoarseToFine:
     """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram."""
-    sampler = sampler_of(template)
+    sampler = sampler_of(template.on(worker_array()))
     with _one_thread():
         whole = build_basis(sampler, settings.tolerance, seed=settings.seed)
         coarse = whole.first(whole.components(COARSE_TOLERANCE))
@@ -111,7 +112,8 @@ def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings) ->
 def search_low_rank(prepared: SearchVolume, banks: CoarseToFine) -> tuple[Volume, Ids]:
     """Best score and rotation on a tile with its halo, as ``ops.matching.search_batch`` gives them, approximate."""
     with _one_thread():
-        return low_rank_scores(prepared, banks)
+        score, rotation = low_rank_scores(prepared, banks)
+    return to_host(score), to_host(rotation)
 
 
 def tile_edge(radius_voxels: float, largest: int) -> int:

@@ -1,8 +1,7 @@
 """What the low-rank engine finds of an exact search, at the settings that its speed is measured at.
 
 80^3 voxels of 10 angstrom with planted particles in low-passed noise, all rotations of the 7 degree list: some minutes
-of exact search a class. The exact maxima are those of the whole exact map; the low-rank ones are rescored exactly before
-one excludes another, as in a search.
+of exact search a class. The low-rank maxima are rescored exactly before one excludes another, as in a search.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def test_fidelity_against_the_exact_search(class_id: str, shared_data: Path) -> 
     sources = ArraySource(found), ArraySource(ids), ArraySource(values)
     peaks = rescored_peaks(*sources, template, every, radius, LISTED, -100.0)
     own_seconds = time.process_time() - start
-    best, best_scores_ = extract_peaks(exact, exclusion_radius_voxels=radius, max_peaks=TOP)
+    best, top_scores = extract_peaks(exact, exclusion_radius_voxels=radius, max_peaks=TOP)
     near = np.abs(best[:, None] - peaks.index[None]).max(axis=2).min(axis=1) <= 1
     seen = [np.abs(peaks.index - np.array(p)).max(axis=1).min() <= 1 for p in places]
     strong = exact > np.nanquantile(exact, 1 - KEEP / 2)
@@ -67,7 +66,7 @@ def test_fidelity_against_the_exact_search(class_id: str, shared_data: Path) -> 
     print(
         f"{class_id}: {count} rotations, exact {seconds:.0f} s, low-rank {own_seconds:.1f} s (K "
         f"{len(banks.fine.basis.kernels)}); {near.mean():.2f} of the exact top {TOP} within 1 voxel (of the top 20 "
-        f"{near[:20].mean():.2f}), planted {sum(seen)}/{len(seen)}, their scores {np.round(best_scores_[: len(places)], 3)}, "
+        f"{near[:20].mean():.2f}), planted {sum(seen)}/{len(seen)}, best {np.round(top_scores[: len(places)], 3)}, "
         f"rms of the best {rms:.4f}"
     )
     assert all(seen)

@@ -1,9 +1,9 @@
 """Template matching on one core: both engines against pyTME, and the fused product against a plain one.
 
 Processor time, one thread each (set OMP_NUM_THREADS=1), in one run. Products of matrices go to the BLAS of numpy and
-scipy: variables that keep it from the machine's own instructions (OPENBLAS_CORETYPE) halve their rate. The low-rank searches are of four real structures
-in 128^3 voxels of 10 angstrom: tilts of +-60 degrees, CTF at 3.65 um, low-pass 40 angstrom, all rotations of the 7
-degree list, coarse list 18 degrees, 2 % kept; bank included, training given apart.
+scipy: variables that keep it from the machine's own instructions (OPENBLAS_CORETYPE) halve their rate. The low-rank
+searches are of four real structures in 128^3 voxels of 10 angstrom: tilts of +-60 degrees, CTF at 3.65 um, low-pass 40
+angstrom, all rotations of the 7 degree list, coarse list 18 degrees, 2 % kept; bank included, training given apart.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from scipy.spatial.transform import Rotation
 from cryodask.io.structures import load_structure_set
 from cryodask.kernels.correlation import best_scores, search_volume
 from cryodask.kernels.fast.low_rank import best_rotation
-from cryodask.kernels.flips import flipped, flips_of, representatives
+from cryodask.kernels.flips import representatives
 from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.low_rank_basis import LowRankBasis, build_basis
 from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
-from cryodask.kernels.peaks import extract_peaks
 from cryodask.kernels.resample import rotate_volume
 from cryodask.kernels.spectrum import gaussian_low_pass
 from cryodask.kernels.templates import prepare_template

@@ -201,6 +201,7 @@ def test_a_basis_for_another_mask_is_refused(basis: LowRankBasis) -> None:
 
 def test_every_library_makes_the_same_basis_and_scores(arrays: Namespace, basis: LowRankBasis) -> None:
     given, values = sampler(), volume(3)
+    assert given.transfer is not None
     on_device = replace(
         given,
         density=arrays.asarray(given.density),
