@@ -18,6 +18,7 @@ from cryodask.errors import ConfigError
 from cryodask.kernels.correlation import SearchVolume, correlate
 from cryodask.kernels.fast.correlation import correlate_into
 from cryodask.kernels.fast.low_rank import best_flip, best_rotation
+from cryodask.kernels.flips import Flips
 from cryodask.kernels.low_rank_basis import LowRankBasis
 from cryodask.kernels.low_rank_products import best_of_products
 
@@ -34,23 +35,30 @@ class Bank:
     """(rotations, K)."""
     first_id: int = 0
     """Id of the first rotation, where several lists are numbered one after the other."""
+    flips: Flips | None = None
+    """Flips that each rotation is tried with, those of the basis by default."""
+
+    @property
+    def tried(self) -> Flips:
+        """``flips``, or those of the basis."""
+        return self.flips or self.basis.flips
 
     def best(self, maps: Array) -> tuple[Array, Array]:
         """Highest of all scores of each column of ``maps`` (K, voxels), and its rotation's id."""
         basis = self.basis
         if fast_path(maps) == "numba":
             return self._best_fast(maps)
-        score, ids = best_of_products(maps, basis.offsets, self.coefficients, basis.flips.characters)
+        score, ids = best_of_products(maps, basis.offsets, self.coefficients, self.tried.characters)
         return score, ids + self.first_id
 
     def _best_fast(self, maps: Scores) -> tuple[Scores, Ids]:
-        count, flips = maps.shape[1], len(self.basis.flips.signs_zyx)
+        count, flips = maps.shape[1], len(self.tried.signs_zyx)
         score, rotation = np.empty(count, np.float32), np.zeros(count, np.int32)
         flip = np.zeros(count, np.int32)
         offsets = self.basis.offsets
         parts = [self.coefficients[:, a:b].ravel() for a, b in itertools.pairwise(offsets)]
         flat = np.concatenate(parts)
-        signs = np.ascontiguousarray(self.basis.flips.characters)
+        signs = np.ascontiguousarray(self.tried.characters)
         best_rotation(maps, offsets, flat, signs, score, rotation)
         best_flip(maps, offsets, flat, signs, rotation, flip)
         return score, (self.first_id + rotation * flips + flip).astype(np.int32)
