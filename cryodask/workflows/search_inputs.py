@@ -178,6 +178,10 @@ def template_of_mrc(path: Path, *, voxel_size_angstrom: float | None) -> NamedTe
     Its mask is a sphere about that centre, as wide as the density that exceeds a tenth of the maximum, or as the box.
     """
     read = read_mrc_input(path, voxel_size_angstrom, "--template-voxel-size")
+    if read.values.min() == read.values.max() > 0:
+        raise DataError(
+            f"template {path} is constant, {read.values.max():g} in every voxel: it has no shape to search for"
+        )
     threshold = MASK_FRACTION * float(read.values.max())
     if not threshold > 0:
         raise DataError(f"template {path} has no positive density: particles must be positive (invert it first)")
