@@ -59,6 +59,11 @@ if TYPE_CHECKING:
 @click.option("--invert", is_flag=True, help="Change the sign: for images with bright proteins.")
 @click.option("--hot-pixels", type=float, metavar="SIGMA", help="Replace lone pixels so far off; 0 keeps them.")
 @click.option("--dose-weight", is_flag=True, help="Weigh fine detail by the dose before each image (needs --mdoc).")
+@click.option(
+    "--ctf",
+    type=click.Choice(["none", "phase-flip"]),
+    help="Turn back the phases that the microscope turned over, strip by strip.  [default: none]",
+)
 @click.option("--half-sets", is_flag=True, help="Also from every second tilt, for a Fourier shell correlation.")
 @click.option("--report", type=OutputFile(), help="Write slices, settings and the correlation to this HTML file.")
 @click.option("--half-precision", is_flag=True, help="Write float16: half the size, three digits.")
@@ -126,6 +131,7 @@ def _chosen(
         ("--hot-pixels", "hot_pixel_sigma", sigma),
         ("--invert", "invert", settings["invert"] or None),
         ("--dose-weight", "dose_weighting", settings["dose_weight"] or None),
+        ("--ctf", "ctf_correction", settings["ctf"]),
         ("--half-precision", "half_precision", settings["half_precision"] or None),
     ):
         parameters = changed(parameters, option, **{name: value})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,9 +87,10 @@ def preparation(
     geometry: ReconstructionGeometry,
     parameters: ReconstructionParameters,
     normalization: str,
-    voltage_kv: float | None = None,
+    optics: Mapping[str, float] | None = None,
 ) -> Preparation:
-    """How images become lines for this geometry."""
+    """How images become lines for this geometry; ``optics`` are what is known of the microscope."""
+    known = {name: value for name, value in (optics or {}).items() if name in ("voltage_kv", "spherical_aberration_mm")}
     return Preparation(
         output_shape=geometry.shape[1:],
         binning=parameters.binning,
@@ -99,7 +100,9 @@ def preparation(
         invert=parameters.invert,
         hot_pixel_sigma=parameters.hot_pixel_sigma,
         dose_weighting=parameters.dose_weighting,
-        voltage_kv=300.0 if voltage_kv is None else voltage_kv,
+        amplitude_contrast=parameters.amplitude_contrast,
+        defocus_handedness=parameters.defocus_handedness,
+        **known,
     )
 
 

@@ -79,6 +79,8 @@ class SearchFilter:
     """Whether particles are darker than the ice; only used without ``optics``, which tell it by themselves."""
     optics: Mapping[str, float] = field(default_factory=dict)
     """Arguments of ``phase_contrast_transfer``; empty for a tomogram of unknown or corrected CTF."""
+    phase_flipped: bool = False
+    """Whether the tomogram's phases were corrected, so that all frequencies have the contrast of the lowest."""
     whitening: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Frequencies (1/angstrom) and gains of the whitening filter."""
 
@@ -88,8 +90,14 @@ class SearchFilter:
         if self.whitening is not None:
             gain = gain * apply_radial_profile(k, *(np.asarray(part) for part in self.whitening))
         if contrast:
-            gain = gain * (phase_contrast_transfer(k, **self.optics) if self.optics else (-1.0 if self.dark else 1.0))
+            gain = gain * self._transfer(k)
         return np.asarray(gain, dtype=np.float32)
+
+    def _transfer(self, k: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | float:
+        if not self.optics:
+            return -1.0 if self.dark else 1.0
+        transfer: npt.NDArray[np.float32] = phase_contrast_transfer(k, **self.optics)
+        return -np.abs(transfer) if self.phase_flipped else transfer
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,7 @@ BOUNDS: dict[str, Bound] = {
     "ReconstructionParameters.taper_fraction": Bound(0, 0.5),
     "ReconstructionParameters.slab_voxels": Bound(1, 16_384, "voxels"),
     "ReconstructionParameters.hot_pixel_sigma": Bound(1, 1_000),
+    "ReconstructionParameters.amplitude_contrast": Bound(0, 0.9),
     "MatchingParameters.angular_step_deg": Bound(0.5, 90, "deg"),
     "MatchingParameters.low_pass_angstrom": Bound(1, 1_000, "angstrom"),
     "MatchingParameters.seed": Bound(0, 2**32 - 1),

@@ -135,6 +135,12 @@ class ReconstructionParameters:
     """Single pixels that many standard deviations off are replaced by their neighbours' median; None keeps them."""
     dose_weighting: bool = False
     """Weigh each image's detail by the dose the sample had received."""
+    ctf_correction: Literal["none", "phase-flip"] = "none"
+    """Turn back the phases that the microscope turned over, strip by strip along the tilt axis."""
+    amplitude_contrast: float = 0.07
+    """Share of absorption in the contrast, for ``ctf_correction``."""
+    defocus_handedness: Literal[1, -1] = 1
+    """-1 if, at a positive tilt, the side of the images at larger x is farther from focus, not nearer."""
     half_precision: bool = False
     """Store tomograms as float16: half the size, three digits."""
 

@@ -161,6 +161,7 @@ class _Search:
             tilt_deg=tomogram.tilt_deg,
             dark=self.job.dark,
             optics=tomogram.optics,
+            phase_flipped=tomogram.phase_flipped,
         )
         # A process killed between its block and the end leaves nothing to do, and no gains either.
         if self.maps.prepare(group, spec, overwrite=self.overwrite) or not self.maps.is_complete(group):

@@ -44,6 +44,7 @@ class SearchInput:
     voxel_size_angstrom: float
     tilt_deg: tuple[float, ...] | None = None
     optics: Mapping[str, float] = field(default_factory=dict)
+    phase_flipped: bool = False
     token: str
     searched: SearchRegion | None = None
     """Where particles are searched; None for everywhere."""
@@ -115,6 +116,7 @@ def _search_input(tomogram: Tomogram, name: str, image: BlockSource, token: str)
         voxel_size_angstrom=tomogram.voxel_size_angstrom,
         tilt_deg=tomogram.tilt_deg,
         optics=tomogram.optics,
+        phase_flipped=tomogram.phase_flipped,
         token=token,
     )
 
