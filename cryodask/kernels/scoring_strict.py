@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -30,25 +32,37 @@ def match_greedily(truth_voxel: Floats, tolerance_voxel: Floats, pick_voxel: Flo
     n_near = np.zeros(len(truth_voxel), dtype=np.int64)
     if not len(truth_voxel) or not len(pick_voxel):
         return taken_by, n_near
-    radius = float(tolerance_voxel.max()) + 2 * _SLACK_VOXEL
-    candidates = cKDTree(truth_voxel).query_ball_point(pick_voxel, radius, return_sorted=True)
-    free = np.ones(len(truth_voxel), dtype=bool)
-    for pick in order:
-        near = np.asarray(candidates[pick], dtype=np.int64)
-        distance = distances(truth_voxel[near], np.broadcast_to(pick_voxel[pick], (len(near), 3)))
-        near_enough = distance <= tolerance_voxel[near] + _SLACK_VOXEL
-        near, distance = near[near_enough], distance[near_enough]
-        if not len(near):
+    nearest, starts = _within_tolerance(truth_voxel, tolerance_voxel, pick_voxel)
+    free = [True] * len(truth_voxel)
+    for pick in order.tolist():
+        near = nearest[starts[pick] : starts[pick + 1]]
+        if not near:
             continue
-        is_free = free[near]
-        if is_free.any():
-            chosen = near[is_free][np.argmin(distance[is_free])]
-            taken_by[pick] = chosen
-            free[chosen] = False
-        else:
-            chosen = near[np.argmin(distance)]
+        chosen = next((particle for particle in near if free[particle]), None)
+        if chosen is None:
+            n_near[near[0]] += 1
+            continue
+        taken_by[pick] = chosen
+        free[chosen] = False
         n_near[chosen] += 1
     return taken_by, n_near
+
+
+def _within_tolerance(truth_voxel: Floats, tolerance_voxel: Floats, pick_voxel: Floats) -> tuple[list[int], list[int]]:
+    """Truth particles within whose tolerance each pick lies, nearest first, equally near ones in their order.
+
+    Those of pick ``i`` are the first list from place ``starts[i]`` to ``starts[i + 1]``, ``starts`` being the second.
+    """
+    radius = float(tolerance_voxel.max()) + 2 * _SLACK_VOXEL
+    candidates: Any = cKDTree(truth_voxel).query_ball_point(pick_voxel, radius)
+    pick = np.repeat(np.arange(len(pick_voxel)), [len(near) for near in candidates])
+    particle = np.fromiter(chain.from_iterable(candidates), np.int64, count=len(pick))
+    distance = distances(truth_voxel[particle], pick_voxel[pick])
+    near_enough = distance <= tolerance_voxel[particle] + _SLACK_VOXEL
+    pick, particle, distance = pick[near_enough], particle[near_enough], distance[near_enough]
+    by_distance = np.lexsort((particle, distance, pick))
+    starts = np.searchsorted(pick, np.arange(len(pick_voxel) + 1))
+    return particle[by_distance].tolist(), starts.tolist()
 
 
 def score_strict(

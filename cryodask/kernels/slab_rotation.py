@@ -46,8 +46,8 @@ def field_height_voxels(nz: int, field_voxels: int, tilt_deg: float, slice_voxel
 def spline_coefficients(volume: Array) -> Array:
     """Cubic B-spline coefficients along z and x of a real volume (z, y, x), padded for ``rotate_slab``.
 
-    Returns an array (z + 24, y, x + 24) of the same dtype: outside its voxels the volume counts as zero. On the host y
-    is contiguous in memory, which is the order that ``rotate_slab`` works in.
+    Returns an array (x + 24, z + 24, y) of the same dtype: outside its voxels the volume counts as zero. This is the
+    order that ``rotate_slab`` works in: whole rows along y, which the tilt leaves alone.
     """
     xp = namespace(volume)
     if volume.ndim != 3 or not xp.isdtype(volume.dtype, "real floating"):
@@ -63,9 +63,9 @@ def spline_coefficients(volume: Array) -> Array:
         from cryodask.kernels.fast import slab_rotation as fast
 
         fast.fit_spline(padded)
-        return padded.transpose(1, 2, 0)
+        return padded
     spline = capabilities(volume)
-    return xp.permute_dims(spline.spline_filter1d(spline.spline_filter1d(padded, 0), 1), (1, 2, 0))
+    return spline.spline_filter1d(spline.spline_filter1d(padded, 0), 1)
 
 
 def rotate_slab(
@@ -78,8 +78,8 @@ def rotate_slab(
 ) -> Array:
     """Slices (slice, y, x') of the tilted sample, each the mean over ``slice_voxels`` voxels along the beam.
 
-    ``coefficients`` come from ``spline_coefficients`` (float32 or float64; the result has the same dtype). The height
-    is ``slab_height_voxels`` and the width that of the sample unless given; both are centred on the sample's centre.
+    ``coefficients`` (x, z, y) come from ``spline_coefficients``: float32 or float64, as the result. The height is
+    ``slab_height_voxels`` and the width that of the sample unless given; both are centred on the sample's centre.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def rotate_slab(
         The tilt is 90 degrees or more, a size is not positive, or the height is not a whole number of slices.
     """
     cos_tilt, sin_tilt = _checked_tilt(tilt_deg, slice_voxels)
-    nz, nx = (int(coefficients.shape[axis]) - 2 * PADDING_VOXELS for axis in (0, 2))
+    nz, nx = (int(coefficients.shape[axis]) - 2 * PADDING_VOXELS for axis in (1, 0))
     if coefficients.ndim != 3 or nz < 1 or nx < 1:
         raise ConfigError(
             f"{tuple(coefficients.shape)} is not the shape of padded coefficients: use spline_coefficients"
@@ -103,7 +103,7 @@ def rotate_slab(
     if fast_path(coefficients) == "numba":
         from cryodask.kernels.fast import slab_rotation as fast
 
-        source = np.ascontiguousarray(coefficients.transpose(2, 0, 1))
+        source = np.ascontiguousarray(coefficients)
         rows = np.empty((slices, width, source.shape[2]), dtype=source.dtype)
         fast.rotate(source, cos_tilt, sin_tilt, slice_voxels, centre_x, centre_z, rows)
         return np.ascontiguousarray(rows.transpose(0, 2, 1))
@@ -122,21 +122,21 @@ def rotate_slab(
 def _mean_of_points(coefficients: Array, x: npt.NDArray[np.float64], z: npt.NDArray[np.float64]) -> Array:
     """Spline (y, column) at points (voxel along the beam, column), averaged over the first."""
     xp = namespace(coefficients)
-    nz, ny, nx = coefficients.shape
-    flat = xp.reshape(xp.permute_dims(coefficients, (1, 0, 2)), (ny, nz * nx))
+    nx, nz, ny = coefficients.shape
+    flat = xp.reshape(coefficients, (nx * nz, ny))
     voxels, columns = x.shape
-    total = xp.zeros((ny, columns), dtype=coefficients.dtype, device=device_of(coefficients))
+    total = xp.zeros((columns, ny), dtype=coefficients.dtype, device=device_of(coefficients))
     floor_x, floor_z = np.floor(x), np.floor(z)
     weights_x, weights_z = _cubic_weights(x - floor_x), _cubic_weights(z - floor_z)
     for b in range(4):
         for a in range(4):
             at_x, at_z = floor_x.astype(np.int64) + a - 1, floor_z.astype(np.int64) + b - 1
             inside = (at_x >= 0) & (at_x < nx) & (at_z >= 0) & (at_z < nz)
-            index = np.where(inside, at_z * nx + at_x, 0).ravel()
+            index = np.where(inside, at_x * nz + at_z, 0).ravel()
             weight = np.where(inside, weights_x[a] * weights_z[b], 0.0) / voxels
-            taps = xp.reshape(xp.take(flat, as_device_array(index, flat), axis=1), (ny, voxels, columns))
-            total += xp.sum(taps * as_device_array(weight.astype(real_dtype(flat)), flat), axis=1)
-    return total
+            taps = xp.reshape(xp.take(flat, as_device_array(index, flat), axis=0), (voxels, columns, ny))
+            total += xp.sum(taps * as_device_array(weight.astype(real_dtype(flat))[:, :, None], flat), axis=0)
+    return xp.permute_dims(total, (1, 0))
 
 
 def _cubic_weights(fraction: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:

@@ -151,6 +151,13 @@ def _notes(counts: EvaluationCounts) -> list[str]:
     if own.picks_outside:
         moved = " and were moved to its nearest voxel" if counts.mode == "shrec21" else ""
         notes.append(f"{own.picks_outside} picks lie outside the volume{moved}")
+    if own.submitted and (not own.found or 2 * own.picks_outside > own.submitted):
+        where = "no pick finds a particle" if not own.found else "most picks lie outside the volume"
+        notes.append(
+            f"{where}: if that is unexpected, compare the frames of picks and truth: voxel size, axis order, and the "
+            "offset in z (SHREC's lists belong to a volume 512 deep, of which 180 slices hold the sample: "
+            "benchmark z 166 is slice 0 of these)"
+        )
     if counts.duplicates:
         notes.append(f"{counts.duplicates} picks repeat class and position of an earlier one")
     if own.extra_picks:

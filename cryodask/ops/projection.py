@@ -66,7 +66,7 @@ def simulate_tilt(
     curves: ImageCurves = ImageCurves(),
     like: Array | None = None,
 ) -> TiltImages:
-    """Project the grand model at one tilt and record it, with and without noise.
+    """Project the grand model, given as ``spline_coefficients`` (x, z, y), at one tilt and record it.
 
     The sample is read, turned and averaged into slices one slab of rows at a time, so that the task holds the slices
     and never the whole grand model. Blocks move to the device of ``like`` as they are read, by default that of this
@@ -169,14 +169,14 @@ def _with_damage(intensity: Array, signal_to_noise: float, generator: np.random.
 
 def _rotated_slices(source: BlockSource, tilt_deg: float, slice_voxels: int, like: Array) -> Array:
     """(slice, y, x) mean potentials of the turned sample, slab by slab."""
-    ny = source.shape[1]
-    nz, nx = (source.shape[axis] - 2 * PADDING_VOXELS for axis in (0, 2))
+    ny = source.shape[2]
+    nz, nx = (source.shape[axis] - 2 * PADDING_VOXELS for axis in (1, 0))
     count = slab_height_voxels(nz, nx, tilt_deg, slice_voxels) // slice_voxels
     xp = namespace(like)
     slices = xp.empty((count, ny, nx), dtype=xp.float32, device=device_of(like))
     for start in range(0, ny, SLAB_VOXELS):
         rows = slice(start, min(start + SLAB_VOXELS, ny))
-        block = as_device_array(source.read((slice(None), rows, slice(None))), like)
+        block = as_device_array(source.read((slice(None), slice(None), rows)), like)
         slices[:, rows, :] = rotate_slab(block, tilt_deg, slice_voxels=slice_voxels)
     return slices
 

@@ -44,7 +44,7 @@ class SampleSlab:
     electrostatic_v: Volume
     absorption_v: Volume
     electrostatic_spline_v: Volume
-    """Cubic B-spline coefficients along z and x, which every tilt needs and no tilt has to compute again."""
+    """Cubic B-spline coefficients along z and x, as (x, z, y): every tilt needs them, and none has to compute them."""
     absorption_spline_v: Volume
     class_mask: npt.NDArray[np.uint8]
     """(z, y, x) / TRUTH_BINNING, label of the class (1-based in the order of the class list), 0 for none."""

@@ -121,6 +121,7 @@ class _Model:
             "seed": job.seed,
             "model": index,
             "slab_voxels": sample_ops.SLAB_VOXELS,
+            "spline_axes": "xzy",
             "schema_version": SCHEMA_VERSION,
         }
         self.sample_token = token(self.sample_record)
@@ -183,14 +184,22 @@ class _Model:
         sample = self.job.parameters.sample
         rows = self.job.storage_rows or sample_ops.SLAB_VOXELS
         nz, ny, nx = sample.box_voxels
+        padding = 2 * PADDING_VOXELS
         variables = []
         for potential in ("electrostatic", "absorption"):
-            for name, dims, padding, text in (
-                (f"{potential}_v", ("z", "y", "x"), 0, f"{potential} potential above that of ice"),
+            for name, dims, shape, chunks, text in (
+                (
+                    f"{potential}_v",
+                    ("z", "y", "x"),
+                    (nz, ny, nx),
+                    (nz, rows, nx),
+                    f"{potential} potential above that of ice",
+                ),
                 (
                     f"{potential}_spline_v",
-                    ("z_padded", "y", "x_padded"),
-                    2 * PADDING_VOXELS,
+                    ("x_padded", "z_padded", "y"),
+                    (nx + padding, nz + padding, ny),
+                    (nx + padding, nz + padding, rows),
                     f"cubic B-spline coefficients of {potential}_v along z and x",
                 ),
             ):
@@ -198,9 +207,9 @@ class _Model:
                     Variable(
                         name=name,
                         dims=dims,
-                        shape=(nz + padding, ny, nx + padding),
+                        shape=shape,
                         dtype="float32",
-                        chunks=(nz + padding, rows, nx + padding),
+                        chunks=chunks,
                         attrs={"units": "V", "long_name": text},
                     )
                 )
@@ -329,8 +338,9 @@ class _Model:
 def _write_slab(store: Store, model: str, block: int, row: int, slab: sample_ops.SampleSlab) -> None:
     grand, truth = layout.grand_model_group(model), layout.truth_group(model)
     if block in store.pending(grand):
-        for name in ("electrostatic_v", "absorption_v", "electrostatic_spline_v", "absorption_spline_v"):
-            store.write(grand, name, (0, row, 0), getattr(slab, name))
+        for name in ("electrostatic", "absorption"):
+            store.write(grand, f"{name}_v", (0, row, 0), getattr(slab, f"{name}_v"))
+            store.write(grand, f"{name}_spline_v", (0, 0, row), getattr(slab, f"{name}_spline_v"))
         store.mark_done(grand, block)
     if block in store.pending(truth):
         for name in _MASKS:

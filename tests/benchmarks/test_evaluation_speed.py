@@ -95,7 +95,7 @@ def linked(source: Path, target: Path) -> None:
     (target / "truth" / "occupancy_mask" / "c").symlink_to(source / "truth" / "occupancy_mask" / "c")
 
 
-@pytest.mark.parametrize("mode", ["shrec21", "strict"])
+@pytest.mark.parametrize("mode", ["shrec21", "strict", "czii"])
 @pytest.mark.parametrize("tomograms", [1, 100, 1000])
 def test_many_tomograms(mode: str, tomograms: int, tmp_path: Path) -> None:
     data = data_set(tmp_path, tomograms)

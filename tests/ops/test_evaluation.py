@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -271,6 +272,19 @@ def test_a_truth_in_another_frame_is_refused(mode: str) -> None:
     moved = replace(truth, occupancy=np.roll(truth.occupancy, 3, axis=2))
     with pytest.raises(DataError, match=r"coordinate frame mismatch.*model_0.*shifted by 0, 0, 3 voxels"):
         count_tomogram(moved, truth.particles, mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "shift", "said"),
+    [("shrec21", 166, "no pick finds|most picks lie outside"), ("strict", 166, "no pick finds"), ("strict", 0, None)],
+)
+def test_picks_in_another_frame_find_nothing_and_are_told_why(mode: str, shift: float, said: str | None) -> None:
+    truth = make_truth()
+    moved = truth.particles.position_angstrom + np.array([shift, 0, 0]) * truth.voxel_size_angstrom
+    notes = evaluate(truth, replace(truth.particles, position_angstrom=moved), mode)["notes"]
+    told = [note for note in notes if "compare the frames" in note]
+    assert len(told) == (0 if said is None else 1)
+    assert said is None or re.match(said, told[0])
 
 
 def test_hits_farther_off_than_a_particle_is_wide_are_refused() -> None:

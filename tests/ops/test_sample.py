@@ -156,7 +156,7 @@ def test_slabs_paste_to_the_whole(densities: dict[str, DensitySource], edges: tu
     for name in ("class_mask", "occupancy_mask"):
         assert np.array_equal(np.concatenate([getattr(p, name) for p in parts], axis=1), getattr(everything, name))
     for name in ("electrostatic_v", "absorption_v", "electrostatic_spline_v", "absorption_spline_v"):
-        pasted = np.concatenate([getattr(p, name) for p in parts], axis=1)
+        pasted = np.concatenate([getattr(p, name) for p in parts], axis=2 if "spline" in name else 1)
         expected = getattr(everything, name)
         np.testing.assert_allclose(pasted, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))
 
