@@ -108,19 +108,14 @@ class LowRankBasis:
 
     def coefficients(self, sampler: TemplateSampler, matrices: Floats) -> npt.NDArray[np.float32]:
         """(rotations, K) of u(R), without a transform for each: the filter has acted on the basis already."""
-<<<<<<< HEAD
         return self.coefficients_and_lengths(sampler, matrices)[0]
 
     def coefficients_and_lengths(
         self, sampler: TemplateSampler, matrices: Floats
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """(rotations, K) of u(R), and the length (rotations,) that ``sqrt(M) (T_R - mu)`` had before it became u(R)."""
-        inverse = sampler.zoom * matrices.transpose(0, 2, 1)[:, ::-1, ::-1]
-        inverse = np.ascontiguousarray(inverse, dtype=np.float32)
-=======
         turned_back = sampler.zoom * matrices.transpose(0, 2, 1)[:, ::-1, ::-1]
         inverse = np.ascontiguousarray(turned_back, dtype=np.float32)
->>>>>>> main
         found = np.empty((len(matrices), self.adjoint.shape[1]), np.float32)
         products = _fast_products if fast_path(sampler.density) == "numba" else _portable_products
         for first in range(0, len(matrices), _ROTATIONS_AT_ONCE):

@@ -70,20 +70,13 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(limits=1, user_api="blas")
 
 
-<<<<<<< HEAD
-def make_banks(template: FineTemplate, settings: LowRankSettings) -> CoarseToFine:
-    """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram."""
-    sampler = sampler_of(template)
-    with one_thread():
-=======
 def make_banks(template: FineTemplate, settings: LowRankSettings, own: Matrices | None = None) -> CoarseToFine:
     """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram.
 
     ``own`` (n, 3, 3) is a fine list in place of that of the angular step.
     """
     sampler = sampler_of(template.on(worker_array()))
-    with _one_thread():
->>>>>>> main
+    with one_thread():
         whole = build_basis(sampler, settings.tolerance, seed=settings.seed)
         coarse = whole.first(whole.components(COARSE_TOLERANCE))
         count = len(whole.strength_rank)
@@ -138,14 +131,9 @@ def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings, ow
 
 def search_low_rank(prepared: SearchVolume, banks: CoarseToFine) -> tuple[Volume, Ids]:
     """Best score and rotation on a tile with its halo, as ``ops.matching.search_batch`` gives them, approximate."""
-<<<<<<< HEAD
     with one_thread():
-        return low_rank_scores(prepared, banks)
-=======
-    with _one_thread():
         score, rotation = low_rank_scores(prepared, banks)
     return to_host(score), to_host(rotation)
->>>>>>> main
 
 
 def tile_edge(radius_voxels: float, largest: int) -> int:
