@@ -22,8 +22,8 @@ AMPLITUDE_FREEDOM = (0.8, 1.15)
 """Range about alpha, relative to it, in which a single particle's own amplitude may lie without a penalty."""
 
 TEMPER_SLOPE, TEMPER_OFFSET = 0.5, 0.6
-"""``p = sigmoid(slope S - offset)``: how often a pick of score S is right. On a simulation with templates as exact as can
-be a slope of 1 fits best, as it should; real templates are less so."""
+"""``p = sigmoid(slope S - offset)``: how often a pick of score S is right. On a simulation with templates as exact as
+can be a slope of 1 fits best, as it should; real templates are less so."""
 
 GATE_DEVIATIONS = 2.0
 GATE_SPREAD = 0.1
