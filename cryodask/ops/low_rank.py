@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
-from threadpoolctl import threadpool_limits
 
 from cryodask.backend import to_host, worker_array
 from cryodask.errors import DataError
@@ -22,7 +21,7 @@ from cryodask.kernels.rescoring import NEIGHBOURS, exact_scores
 from cryodask.kernels.rotations import rotation_set
 from cryodask.kernels.templates import wedge_mask
 from cryodask.model.source import BlockSource
-from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume
+from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume, one_thread
 from cryodask.ops.templates import FineTemplate
 
 Matrices = npt.NDArray[np.float64]
@@ -65,18 +64,13 @@ def sampler_of(template: FineTemplate) -> TemplateSampler:
     )
 
 
-def _one_thread() -> threadpool_limits:
-    """Products of matrices by one thread: several divide the sums in another way, which would change the last bits."""
-    return threadpool_limits(limits=1, user_api="blas")
-
-
 def make_banks(template: FineTemplate, settings: LowRankSettings, own: Matrices | None = None) -> CoarseToFine:
     """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram.
 
     ``own`` (n, 3, 3) is a fine list in place of that of the angular step.
     """
     sampler = sampler_of(template.on(worker_array()))
-    with _one_thread():
+    with one_thread():
         whole = build_basis(sampler, settings.tolerance, seed=settings.seed)
         coarse = whole.first(whole.components(COARSE_TOLERANCE))
         count = len(whole.strength_rank)
@@ -131,7 +125,7 @@ def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings, ow
 
 def search_low_rank(prepared: SearchVolume, banks: CoarseToFine) -> tuple[Volume, Ids]:
     """Best score and rotation on a tile with its halo, as ``ops.matching.search_batch`` gives them, approximate."""
-    with _one_thread():
+    with one_thread():
         score, rotation = low_rank_scores(prepared, banks)
     return to_host(score), to_host(rotation)
 
@@ -179,7 +173,7 @@ def rescored_peaks(
         max_peaks=_CANDIDATES_PER_PICK * max_picks,
         threshold=median + (least_z - _LOOSE_Z) * sigma,
     )
-    with _one_thread():
+    with one_thread():
         at, values, ids = _rescored(index, scores, rotations, filtered, template, matrices)
     z = (values - median) / sigma
     kept = joint_exclusion(at, np.full(len(at), exclusion_voxels / 2), z, overlap=1.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from cryodask.backend import as_device_array, to_host, worker_array
 from cryodask.errors import DataError
@@ -42,6 +43,11 @@ EDGE_FRACTION = 0.25
 
 WHITENING_FLOOR = 0.02
 """Least amplitude, relative to the largest, that whitening divides by: it must not blow up what is not measured."""
+
+
+def one_thread() -> threadpool_limits:
+    """Products of matrices by one thread: several divide the sums in another way, which would change the last bits."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -121,14 +127,15 @@ def prepare_tile(
     if searched is not None:
         valid &= searched.read(region) != 0
     like = worker_array()
-    return search_volume(
-        as_device_array(block, like),
-        as_device_array(to_host(template.mask), like),
-        mean_and_deviation=(0.0, 1.0),
-        valid=as_device_array(valid, like),
-        minimum_deviation=MINIMUM_DEVIATION,
-        mask_changes=template.turning_mask is not None,
-    )
+    with one_thread():
+        return search_volume(
+            as_device_array(block, like),
+            as_device_array(to_host(template.mask), like),
+            mean_and_deviation=(0.0, 1.0),
+            valid=as_device_array(valid, like),
+            minimum_deviation=MINIMUM_DEVIATION,
+            mask_changes=template.turning_mask is not None,
+        )
 
 
 def search_batch(
@@ -137,10 +144,11 @@ def search_batch(
     """Best score and rotation over consecutive rotations, on the tile with its halo."""
     ids = range(first_id, first_id + len(matrices))
     here = template.on(prepared.weight)
-    if template.turning_mask is None:
-        score, rotation = best_scores(prepared, here.at_rotations(matrices), ids)
-    else:
-        score, rotation = best_scores_under_masks(prepared, here.with_masks(matrices), ids)
+    with one_thread():
+        if template.turning_mask is None:
+            score, rotation = best_scores(prepared, here.at_rotations(matrices), ids)
+        else:
+            score, rotation = best_scores_under_masks(prepared, here.with_masks(matrices), ids)
     return to_host(score), to_host(rotation)
 
 
