@@ -71,7 +71,7 @@ def _correlated(
 class _ShortAxis:
     """Transforms along z of planes that are few, 2 h + 1 of a much larger size, as products of real matrices.
 
-    With the middle plane at the origin, ``X[+-k] = sum_n cos(a k n) (x[n] + x[-n]) -+ i sin(a k n) (x[n] - x[-n])`` over
+    With the middle plane at the origin, ``X[+-k] = sum cos(a k n) (x[n] + x[-n]) -+ i sin(a k n) (x[n] - x[-n])`` over
     n = 0 ... h, for k = 0 ... size / 2: 73 x 17 numbers in place of a transform of 144 of which 111 are zeros, in a
     third of its time.
     """
