@@ -73,13 +73,17 @@ def notices(lines: Iterable[str]) -> None:
 
 def checked_memory(stages: Sequence[StagePlan], cluster: ClusterSpec) -> int:
     """Peak bytes per worker that the plan foresees; ConfigError with numbers if the cluster's workers have less."""
-    from cryodask.workflows.plan import require_memory
+    from cryodask.workflows.plan import require_device_memory, require_memory
 
     limit = cluster.memory_limit_bytes
     if cluster.kind == "local":
         from cryodask.cluster.local import size_up
 
         limit = size_up(cluster)[1]
+    elif cluster.kind == "cuda":
+        from cryodask.cluster.cuda import device_memory_bytes
+
+        require_device_memory(stages, device_memory_bytes(cluster))
     elif limit is None and (memory := getattr(cluster.site, "memory", None)) is not None:
         limit = parse_size(memory)
     return require_memory(stages, limit)

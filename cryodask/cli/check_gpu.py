@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cryodask.errors import BackendError
+from cryodask.errors import BackendError, ClusterError
 
 
 def check_gpu() -> None:
@@ -13,7 +13,10 @@ def check_gpu() -> None:
     from cryodask.cluster import ClusterSpec, connect
     from cryodask.workflows.device_check import LARGE, SMALL, check_device
 
-    device, move = cuda_device()
+    try:
+        device, move = cuda_device()
+    except BackendError as error:  # nothing of ours is wrong: there is nothing to work on
+        raise ClusterError(str(error)) from error
     click.echo(f"device: {device}")
     wrong = []
     for size in (SMALL, LARGE):

@@ -45,10 +45,12 @@ def plan(
     if as_json:
         click.echo(json.dumps([{**asdict(stage), "worker_bytes": stage.worker_bytes} for stage in stages]))
     else:
-        click.echo(f"{'stage':<40} {'tasks':>8} {'written':>10} {'peak per worker':>16}")
+        click.echo(f"{'stage':<40} {'tasks':>8} {'written':>10} {'peak per worker':>16} {'per GPU':>10}")
         for stage in stages:
+            device = _size(stage.device_bytes) if stage.device_bytes else "-"
             click.echo(
-                f"{stage.stage:<40} {stage.tasks:>8} {_size(stage.bytes_written):>10} {_size(stage.worker_bytes):>16}"
+                f"{stage.stage:<40} {stage.tasks:>8} {_size(stage.bytes_written):>10} "
+                f"{_size(stage.worker_bytes):>16} {device:>10}"
             )
     checked_memory(stages, cluster)
 

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Pixels of an image in one voxel, along each axis.  [default: 2 for a data set, 1 for files]",
 )
-@click.option("--filter", "window", metavar="NAME", help="ram-lak, shepp-logan, hamming or hann.")
+@click.option("--filter", "window", metavar="NAME", help="ram-lak, shepp-logan, hamming, hann, sirt-like or exact.")
+@click.option("--sirt-iterations", type=click.IntRange(min=1), help="Of the filter sirt-like.  [default: 30]")
 @click.option("--thickness", type=click.IntRange(min=1), help="Depth in voxels.  [default: what the input says]")
 @click.option("--normalize", metavar="NAME", help="auto, contrast, standard or subtract.")
 @click.option("--invert", is_flag=True, help="Change the sign: for images with bright proteins.")
@@ -126,6 +127,7 @@ def _chosen(
     for option, name, value in (
         ("--bin", "binning", settings["binning"]),
         ("--filter", "window", settings["window"]),
+        ("--sirt-iterations", "sirt_iterations", settings["sirt_iterations"]),
         ("--thickness", "thickness_voxels", settings["thickness"]),
         ("--normalize", "normalization", settings["normalize"]),
         ("--hot-pixels", "hot_pixel_sigma", sigma),

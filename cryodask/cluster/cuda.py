@@ -62,6 +62,25 @@ def visible_gpus(site: CudaSite) -> list[str]:
     return devices
 
 
+def device_memory_bytes(spec: ClusterSpec) -> int | None:
+    """Memory of the smallest GPU that workers would get; None where there is none to be asked."""
+    site = spec.site or CudaSite()
+    assert isinstance(site, CudaSite)
+    try:
+        devices = visible_gpus(site)
+    except ClusterError:
+        return None
+    import pynvml
+
+    handles = [
+        pynvml.nvmlDeviceGetHandleByIndex(int(device))
+        if device.isdigit()
+        else pynvml.nvmlDeviceGetHandleByUUID(device.encode())
+        for device in devices
+    ]
+    return min(int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles)
+
+
 def options_of(spec: ClusterSpec, site: CudaSite, devices: list[str], folder: str) -> dict[str, Any]:
     """Keywords of dask-cuda's LocalCUDACluster."""
     workers = min(spec.workers or len(devices), len(devices))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cryodask.backend import DEVICE_VARIABLE
+
 SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
@@ -26,3 +28,8 @@ _DASK = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{name.upper()}": str(value) for nam
 
 WORKERS = SINGLE_THREADED | KEEP_FREED_MEMORY | _DASK
 """All of them, for workers that are started by a command line."""
+
+
+def worker_variables(gpus: int) -> dict[str, str]:
+    """``WORKERS``, and for those with a GPU the word that their tasks compute on it."""
+    return {**WORKERS, **({DEVICE_VARIABLE: "cuda"} if gpus else {})}

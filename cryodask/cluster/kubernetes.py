@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cryodask.cluster.environment import WORKERS
+from cryodask.cluster.environment import worker_variables
 from cryodask.cluster.session import Session
 from cryodask.cluster.site import KubernetesSite
 from cryodask.cluster.sizes import parse_size
@@ -98,7 +98,7 @@ def _worker(site: KubernetesSite, limits: dict[str, Any], memory_bytes: int) -> 
         "name": "worker",
         "args": [*command, *arguments],
         "resources": {"limits": limits, "requests": dict(limits)},
-        "env": [{"name": name, "value": value} for name, value in WORKERS.items()],
+        "env": [{"name": name, "value": value} for name, value in worker_variables(site.gpus).items()],
     }
 
 

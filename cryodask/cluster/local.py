@@ -17,9 +17,10 @@ from distributed import Client, LocalCluster
 from cryodask.cluster.environment import MEMORY_LIMITS, WORKERS
 from cryodask.cluster.machine import available_memory_bytes, processor_count
 from cryodask.cluster.session import Session, loopback_link
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES, too_little_memory
 from cryodask.cluster.spec import ClusterSpec
 from cryodask.cluster.tls import TlsFiles, is_loopback, make_certificates
-from cryodask.errors import ClusterError
+from cryodask.errors import ClusterError, ConfigError
 
 COMFORTABLE_MEMORY_BYTES = 2**30
 """Where the number of workers is left to us, each gets at least this much if the machine has it."""
@@ -51,11 +52,20 @@ def dask_setup(worker: object) -> None:
 
 
 def size_up(spec: ClusterSpec) -> tuple[int, int]:
-    """Number of workers and bytes for each, with what ``spec`` leaves open filled in from this machine."""
+    """Number of workers and bytes for each, with what ``spec`` leaves open filled in from this machine.
+
+    Raises ConfigError where an equal share of what is free would be too little for a worker to start.
+    """
     available = available_memory_bytes()
     per_worker = spec.memory_limit_bytes or COMFORTABLE_MEMORY_BYTES
     workers = spec.workers or max(1, min(processor_count(), available // per_worker))
-    return workers, spec.memory_limit_bytes or available // workers
+    memory_bytes = spec.memory_limit_bytes or available // workers
+    if memory_bytes < LEAST_MEMORY_BYTES:
+        raise ConfigError(
+            f"{workers} workers share the {available / 2**20:.0f} MiB that are free on this machine: "
+            f"{too_little_memory(memory_bytes)}; use fewer --workers, or --cluster sync"
+        )
+    return workers, memory_bytes
 
 
 def _start(workers: int, memory_bytes: int, folder: str, host: str, tls: TlsFiles | None) -> LocalCluster:

@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from cryodask.cluster.sizes import parse_size
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES, parse_size, too_little_memory
 from cryodask.errors import ConfigError
 from cryodask.params.text import read_mapping
 
@@ -41,6 +41,7 @@ class SlurmSite:
     scratch: str | None = None
     """Fast local folder of the nodes, for what workers spill."""
     log_folder: str | None = None
+    """Where jobs write their output; None takes a folder in the home that goes with the cluster, unless it failed."""
     tls_folder: str = "~/.cryodask/tls"
     """On a file system that all nodes see; a folder of its own for each cluster."""
     tls: bool = True
@@ -59,8 +60,7 @@ class SlurmSite:
         if _WALLTIME.fullmatch(self.walltime) is None:
             raise ConfigError(f"slurm: walltime {self.walltime!r}: expected D-HH:MM:SS or HH:MM:SS (in quotes)")
         _check_least("slurm", processors=(self.processors, 1), gpus=(self.gpus, 0))
-        if self.memory is not None:
-            parse_size(self.memory)
+        _check_memory(self.memory)
 
     @property
     def walltime_seconds(self) -> int:
@@ -114,8 +114,7 @@ class KubernetesSite:
         for name in ("image", "mount_path"):
             _check_word(name, getattr(self, name))
         _check_least("kubernetes", processors=(self.processors, 1), gpus=(self.gpus, 0))
-        if self.memory is not None:
-            parse_size(self.memory)
+        _check_memory(self.memory)
 
 
 Site = SlurmSite | CudaSite | KubernetesSite
@@ -176,6 +175,11 @@ def _check_word(name: str, value: str | None) -> None:
     """These end in command lines and job scripts: nothing that a shell would take as more than a word."""
     if value is not None and _WORD.fullmatch(value) is None:
         raise ConfigError(f"{name} = {value!r}: expected letters, digits and any of _@%:.,+=/-")
+
+
+def _check_memory(text: str | None) -> None:
+    if text is not None and (memory_bytes := parse_size(text)) < LEAST_MEMORY_BYTES:
+        raise ConfigError(f"memory = {text}: {too_little_memory(memory_bytes)}")
 
 
 def _check_least(kind: str, **values: tuple[int, int]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryodask.cluster.environment import WORKERS
+import dask
+
+from cryodask.cluster.environment import worker_variables
 from cryodask.cluster.session import Session, loopback_link
 from cryodask.cluster.site import SlurmSite
 from cryodask.cluster.sizes import parse_size
@@ -26,6 +30,12 @@ MARGIN_FRACTION, LEAST_MARGIN_SECONDS = 0.1, 60
 """A worker ends itself this long before SLURM would: time to hand over what it holds."""
 STAGGER_FRACTION = 0.05
 """Workers that began together do not end together."""
+LIFETIME = "DASK_DISTRIBUTED__WORKER__LIFETIME__"
+"""Of Dask's settings in the environment: the workers of dask-cuda have no such option."""
+LOGS = "~/.cryodask/logs"
+"""Where jobs write what they have to say if the site names no place: without one, SLURM litters the current folder."""
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -40,12 +50,14 @@ def open_slurm(spec: ClusterSpec) -> Iterator[Session]:
     site = _site(spec)
     jobs = _jobs(spec)
     _require_commands()
+    _job_class()  # loads dask-jobqueue's configuration
     with ExitStack() as stack:
-        tls = None
+        tls, name = None, uuid.uuid4().hex
         if site.tls:
-            tls = make_certificates(Path(site.tls_folder).expanduser() / uuid.uuid4().hex)
+            tls = make_certificates(Path(site.tls_folder).expanduser() / name)
             stack.callback(remove_certificates, tls)
-        cluster = stack.enter_context(_start(spec, site, tls))
+        logs = stack.enter_context(_log_folder(site, name))
+        cluster = stack.enter_context(_start(spec, replace(site, log_folder=logs), tls))
         cluster.adapt(minimum=jobs, maximum=jobs)
         client = stack.enter_context(Client(cluster))
         yield Session(client=client, workers=jobs, dashboard_link=loopback_link(client), tls=tls)
@@ -55,6 +67,8 @@ def job_script(spec: ClusterSpec) -> str:
     """What ``sbatch`` would be given for each worker; nothing is started. ConfigError for missing settings."""
     site = _site(spec)
     cls = _job_class()
+    if _own_logs(site):
+        site = replace(site, log_folder=str(Path(LOGS, "CLUSTER").expanduser()))
     shown = {**_job_options(spec, site), "worker_extra_args": _worker_arguments(site)}
     if site.tls:
         folder = TlsFiles(f"{site.tls_folder}/CLUSTER")
@@ -100,11 +114,15 @@ def _job_options(spec: ClusterSpec, site: SlurmSite) -> dict[str, Any]:
         raise ConfigError(
             "--cluster slurm needs the memory of a job: give --memory-limit, or memory in --cluster-config"
         )
-    directives = list(site.directives)
+    directives = [] if site.log_folder is None else [f"--output={site.log_folder}/cryodask-%j.out"]
+    directives += site.directives
     if site.gpus:
         kind = f":{site.gpu_type}" if site.gpu_type else ""
         directives.append(f"--gres=gpu{kind}:{site.gpus}")
-    exports = [f"export {name}={value}" for name, value in WORKERS.items()]
+    variables = worker_variables(site.gpus)
+    if site.gpus:
+        variables |= {LIFETIME + name: value for name, value in _lifetime(site).items()}
+    exports = [f"export {name}={value}" for name, value in variables.items()]
     return {
         "queue": site.partition,
         "account": site.account,
@@ -115,7 +133,6 @@ def _job_options(spec: ClusterSpec, site: SlurmSite) -> dict[str, Any]:
         "memory": f"{memory}B",
         "interface": site.interface,
         "local_directory": site.scratch,
-        "log_directory": site.log_folder,
         "job_name": "cryodask",
         "job_extra_directives": directives or None,
         "job_directives_skip": list(site.skip_directives) or None,
@@ -125,13 +142,53 @@ def _job_options(spec: ClusterSpec, site: SlurmSite) -> dict[str, Any]:
     }
 
 
-def _worker_arguments(site: SlurmSite) -> list[str]:
+def _lifetime(site: SlurmSite) -> dict[str, str]:
+    """How long a worker lives, and by how much at most it may be less or more, as Dask writes times."""
     walltime = site.walltime_seconds
     margin = max(LEAST_MARGIN_SECONDS, round(MARGIN_FRACTION * walltime))
-    arguments = ["--lifetime", f"{walltime - margin}s", "--lifetime-stagger", f"{round(STAGGER_FRACTION * walltime)}s"]
+    return {"DURATION": f"{walltime - margin}s", "STAGGER": f"{round(STAGGER_FRACTION * walltime)}s"}
+
+
+def _worker_arguments(site: SlurmSite) -> list[str]:
     if site.gpus:
-        return [*arguments, "--resources", "GPU=1"]
-    return [*arguments, "--no-dashboard"]
+        return ["--resources", "GPU=1"]
+    lifetime = _lifetime(site)
+    return ["--lifetime", lifetime["DURATION"], "--lifetime-stagger", lifetime["STAGGER"], "--no-dashboard"]
+
+
+def _own_logs(site: SlurmSite) -> bool:
+    """Whether nobody has said where jobs write: neither the site nor dask-jobqueue's own configuration."""
+    return site.log_folder is None and dask.config.get("jobqueue.slurm.log-directory", None) is None
+
+
+@contextmanager
+def _log_folder(site: SlurmSite, name: str) -> Iterator[str | None]:
+    """Where jobs write: as the site says, or a folder of this cluster's own, kept only if the run did not end."""
+    own = _own_logs(site)
+    folder = Path(LOGS, name).expanduser() if own else Path(site.log_folder or ".")
+    _make_folder(folder)
+    if not own:
+        yield site.log_folder
+        return
+    try:
+        yield str(folder)
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # no job has written anything
+        if folder.exists():
+            logger.warning("what the jobs wrote is in %s", folder)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterError(
+            f"cannot make {folder} for what SLURM's jobs write ({error.strerror or error}): give log_folder in "
+            "--cluster-config"
+        ) from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cryodask.cluster.sizes import parse_size
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES, parse_size, too_little_memory
 from cryodask.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ START_KINDS = ("local", "cuda", "slurm", "kubernetes", "sync")
 """Kinds that are started on demand; a running scheduler is the kind "existing"."""
 
 HAVE_SITES = ("cuda", "slurm", "kubernetes")
-
-LEAST_MEMORY_BYTES = 128 * 2**20
-"""A worker process that has done nothing yet holds about 100 MiB."""
 
 _ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _SCHEMES = ("tcp", "tls", "ucx", "ws", "wss")
@@ -73,10 +70,7 @@ class ClusterSpec:
                 f"workers = {self.workers}: the sync cluster is the one calling process; use --cluster local"
             )
         if self.memory_limit_bytes is not None and self.memory_limit_bytes < LEAST_MEMORY_BYTES:
-            raise ConfigError(
-                f"memory limit of {self.memory_limit_bytes / 2**20:.0f} MiB a worker: "
-                f"at least {LEAST_MEMORY_BYTES // 2**20} MiB is needed"
-            )
+            raise ConfigError(too_little_memory(self.memory_limit_bytes))
 
 
 def checked_address(address: str) -> str:

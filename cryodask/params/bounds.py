@@ -55,6 +55,7 @@ BOUNDS: dict[str, Bound] = {
     "DetectorParameters.target_snr": Bound(0.001, 1_000),
     "ReconstructionParameters.binning": Bound(1, 32),
     "ReconstructionParameters.thickness_voxels": Bound(1, 16_384, "voxels"),
+    "ReconstructionParameters.sirt_iterations": Bound(1, 10_000),
     "ReconstructionParameters.taper_fraction": Bound(0, 0.5),
     "ReconstructionParameters.slab_voxels": Bound(1, 16_384, "voxels"),
     "ReconstructionParameters.hot_pixel_sigma": Bound(1, 1_000),

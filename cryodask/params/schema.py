@@ -119,7 +119,11 @@ class ReconstructionParameters:
 
     binning: int = 2
     """Fourier-crop factor of the images; the tomogram's voxels are this many image pixels wide."""
-    window: Literal["ram-lak", "shepp-logan", "hamming", "hann"] = "ram-lak"
+    window: Literal["ram-lak", "shepp-logan", "hamming", "hann", "sirt-like", "exact"] = "ram-lak"
+    """Filter of the lines: the ramp, plain or weakened towards Nyquist; what some rounds of SIRT would make of it; or
+    weights that are exact for these tilts and a sample as thick as the tomogram."""
+    sirt_iterations: int = 30
+    """Rounds that the filter ``sirt-like`` stands for."""
     thickness_voxels: int | None = None
     """Depth of the tomogram; None takes the sample's thickness."""
     taper_fraction: float = 0.05

@@ -7,6 +7,7 @@ the work of each stage is spread over all workers. Results do not depend on the 
 from __future__ import annotations
 
 import concurrent.futures
+import pickle
 import queue
 import time
 import uuid
@@ -19,6 +20,7 @@ from distributed.scheduler import KilledWorker
 
 from cryodask.errors import ClusterError, CryodaskError
 from cryodask.model.progress import NullProgress
+from cryodask.workflows.batch_calls import call, pack
 from cryodask.workflows.batch_manifest import Entry
 from cryodask.workflows.batch_stages import BatchSettings, Outcome, run_stage, run_step
 
@@ -27,6 +29,8 @@ AHEAD = 2
 LEAST_AHEAD = 64
 """The same for a small cluster, or one whose workers are still to come. With two workers, empty stages went through at
 250 a second with 16 and at 420 with 64: the leader handles what has come back in one go and sends nothing meanwhile."""
+TOGETHER_SECONDS = 0.05
+"""For so long after the first outcome more are waited for, since fetching many takes no longer than fetching one."""
 LOOK_SECONDS = 1.0
 """How often the number of workers is asked for: they come and go."""
 
@@ -99,7 +103,7 @@ class WholeLane:
     """
 
     def __init__(self, client: Client, settings: BatchSettings, run: Callable[..., Outcome] = run_step) -> None:
-        self._client, self._settings, self._run = client, settings, run
+        self._client, self._common = client, pack(run, settings)
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._pending: dict[Any, tuple[Entry, Step]] = {}
         """By key, in the order of the stages."""
@@ -138,7 +142,7 @@ class WholeLane:
             before = None
             for stage, token in steps:
                 key = (f"batch-{stage}", entry.name, self._id, self._count)
-                graph[key] = (self._run, entry, stage, token, self._settings, before)
+                graph[key] = (call, self._common, pickle.dumps((entry, stage, token)), before)
                 self._pending[key] = (entry, (stage, token))
                 before = key
         self._waiting.clear()
@@ -174,8 +178,9 @@ class WholeLane:
         found = []
         try:
             found.append(self._finished.get(timeout=seconds))
+            end = time.monotonic() + TOGETHER_SECONDS
             while True:
-                found.append(self._finished.get_nowait())
+                found.append(self._finished.get(timeout=max(0.0, end - time.monotonic())))
         except queue.Empty:
             return [future for future in found if future.key in self._pending]
 

@@ -47,6 +47,8 @@ class StagePlan:
     """Peak of one task, on top of the worker's baseline."""
     remedy: str = "a smaller sample (--set simulation.sample.box_voxels=...)"
     """What takes less, besides fewer workers and more memory."""
+    device_bytes: int = 0
+    """Peak of the arrays of one task on a GPU, where GPU workers compute the stage there; 0 where they do not."""
 
     @property
     def worker_bytes(self) -> int:
@@ -90,6 +92,7 @@ def plan_simulation(parameters: RunParameters, structures: Sequence[Structure]) 
             tasks=models * tilts,
             bytes_written=models * tilts * len(simulated_images(parameters.simulation)) * 4 * ny * nx,
             task_bytes=simulate_tilt_bytes(parameters.simulation),
+            device_bytes=simulate_tilt_bytes(parameters.simulation),
         ),
     ]
     if parameters.simulation.detector.target_snr is not None:
@@ -255,3 +258,13 @@ def require_memory(stages: Sequence[StagePlan], memory_limit_bytes: int | None) 
             f"or {worst.remedy}"
         )
     return worst.worker_bytes
+
+
+def require_device_memory(stages: Sequence[StagePlan], device_bytes: int | None) -> None:
+    """ConfigError naming stage and numbers if a GPU has less memory than the arrays of a task take."""
+    worst = max(stages, key=lambda stage: stage.device_bytes)
+    if device_bytes is not None and worst.device_bytes > device_bytes:
+        raise ConfigError(
+            f"stage {worst.stage!r} needs {worst.device_bytes / 2**30:.2f} GiB on each GPU, which has "
+            f"{device_bytes / 2**30:.2f} GiB: use {worst.remedy}, or --cluster local"
+        )

@@ -21,6 +21,7 @@ from tests.cli.conftest import COARSE, SYNC, TINY, Call, Called, Example
 
 MATCH = ("match", "{tomogram}", "--templates", "{templates}", "-o", "{out}", *COARSE)
 SIMULATE = ("simulate", "-o", "{out}.zarr", *TINY)
+LARGER = ("--set", "simulation.sample.box_voxels=[96,256,256]")
 ATOM = "ATOM      1  CA  ALA A   1    {x:>8}   2.000   3.000  1.00  0.00          {element:>2}\nEND\n"
 STAR = "data_particles\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n_rlnCoordinateZ #3\n_cryodaskClass #4\n"
 
@@ -256,8 +257,9 @@ BAD: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "no models": ((*SIMULATE, "--models", "0"), 2, ("--models", "x>=1")),
     "workers negative": ((*SIMULATE, "--workers", "-2"), 2, ("--workers", "x>=1")),
     "memory no size": ((*SIMULATE, "--memory-limit", "lots"), 2, ("'lots'", "4GiB")),
-    "memory too small": ((*SIMULATE, "--memory-limit", "130MiB"), 2, ("0.13 GiB", "--memory-limit")),
-    "memory too small to plan": (("plan", *TINY, "--memory-limit", "130MiB"), 2, ("0.13 GiB", "needs 0.")),
+    "memory too small": ((*SIMULATE, "--memory-limit", "130MiB"), 2, ("130 MiB a worker", "at least 384 MiB")),
+    "memory too small to run": ((*SIMULATE, *LARGER, "--memory-limit", "400MiB"), 2, ("0.39 GiB", "--memory-limit")),
+    "memory too small to plan": (("plan", *TINY, *LARGER, "--memory-limit", "400MiB"), 2, ("0.39 GiB", "needs 0.")),
     "too many particles": (
         (*SIMULATE, "--set", "simulation.sample.particle_count=500"),
         2,

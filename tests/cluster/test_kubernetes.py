@@ -78,11 +78,14 @@ def test_gpus_go_to_workers_only_and_commands_exist() -> None:
     assert worker["resources"]["limits"] == {"cpu": "4", "memory": "8192Mi", "nvidia.com/gpu": "1"}
     assert "nvidia.com/gpu" not in scheduler["resources"]["limits"]
     assert worker["args"][:3] == ["dask", "cuda", "worker"]
+    assert {"name": "CRYODASK_DEVICE", "value": "cuda"} in worker["env"]
     assert scheduler["args"][:2] == ["dask", "scheduler"]
     assert dask_cluster(spec(KubernetesSite()))["spec"]["worker"]["spec"]["containers"][0]["args"][:2] == [
         "dask",
         "worker",
     ]
+    cpu = dask_cluster(spec(KubernetesSite()))["spec"]["worker"]["spec"]["containers"][0]
+    assert "CRYODASK_DEVICE" not in [variable["name"] for variable in cpu["env"]]
     assert manifest["spec"]["worker"]["replicas"] == 3
 
 

@@ -16,8 +16,10 @@ import pytest
 from dask.delayed import delayed
 
 from cryodask.cluster import ClusterSpec, Session, connect, existing, local, performance_report
-from cryodask.cluster.environment import SINGLE_THREADED
+from cryodask.cluster.environment import MEMORY_LIMITS, SINGLE_THREADED
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES
 from cryodask.errors import ClusterError, ConfigError
+from cryodask.workflows.plan import WORKER_BASELINE_BYTES
 
 MEMORY = 400 * 2**20
 
@@ -160,6 +162,19 @@ def test_defaults_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local.size_up(ClusterSpec(memory_limit_bytes=2**31)) == (2, 2**31)
     monkeypatch.setattr(local, "available_memory_bytes", lambda: 64 * 2**30)
     assert local.size_up(ClusterSpec()) == (8, 8 * 2**30)
+
+
+def test_too_little_memory_for_so_many_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "available_memory_bytes", lambda: 1000 * 2**20)
+    assert local.size_up(ClusterSpec(workers=2)) == (2, 500 * 2**20)
+    with pytest.raises(
+        ConfigError, match=r"3 workers share the 1000 MiB.*333 MiB a worker: at least 384.*fewer --work"
+    ):
+        local.size_up(ClusterSpec(workers=3))
+
+
+def test_the_least_memory_is_what_a_worker_needs_before_it_has_any_data() -> None:
+    assert MEMORY_LIMITS["terminate"] * LEAST_MEMORY_BYTES > WORKER_BASELINE_BYTES
 
 
 def test_a_cluster_that_does_not_start_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

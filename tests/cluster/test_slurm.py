@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 
 from cryodask.cluster import ClusterSpec, Session, connect
@@ -45,6 +46,7 @@ def test_the_job_script_says_what_the_site_wants() -> None:
         "#SBATCH --cpus-per-task=4",
         "#SBATCH --mem=1G",
         "#SBATCH -t 1-00:00:00",
+        f"#SBATCH --output={Path.home()}/.cryodask/logs/CLUSTER/cryodask-%j.out",
         "#SBATCH --constraint=skylake",
     ]
     assert "module load python" in lines
@@ -67,6 +69,17 @@ def test_gpu_jobs_and_forbidden_directives() -> None:
     assert "--mem" not in script.partition("\n-m")[0].partition("python")[0]
     assert " -m dask_cuda.cli tcp://SCHEDULER:PORT" in script
     assert "--resources GPU=1" in script
+    assert "export CRYODASK_DEVICE=cuda" in script.splitlines()
+    assert "--lifetime" not in script  # an option that the CUDA worker lacks: it is told by the environment
+    assert f"export DASK_DISTRIBUTED__WORKER__LIFETIME__DURATION={4 * 3600 - 1440}s" in script.splitlines()
+    assert "CRYODASK_DEVICE" not in job_script(spec(SITE))
+
+
+def test_where_jobs_write_is_the_sites_choice() -> None:
+    assert "#SBATCH --output=logs/cryodask-%j.out" in job_script(spec(SlurmSite(log_folder="logs"))).splitlines()
+    assert not Path("logs").exists()  # nothing is made to describe it
+    with dask.config.set({"jobqueue.slurm.log-directory": "/var/log"}):
+        assert "#SBATCH -o /var/log/cryodask-%J.out" in job_script(spec(SlurmSite())).splitlines()
 
 
 def test_what_is_missing_is_said() -> None:
@@ -99,11 +112,15 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 
 @pytest.fixture
-def session(slurm: Slurm, tmp_path: Path) -> Iterator[Session]:
-    site = SlurmSite(tls_folder=str(tmp_path / "tls"), log_folder=str(tmp_path / "logs"), interface="lo")
+def session(slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    site = SlurmSite(tls_folder=str(tmp_path / "tls"), interface="lo")
     with connect(spec(site, memory_limit_bytes=400 * 2**20)) as opened:
         yield opened
     assert list((tmp_path / "tls").iterdir()) == []
+    assert list((tmp_path / ".cryodask" / "logs").iterdir()) == []
+    assert list(tmp_path.glob("*.out")) == []
     wait_for(lambda: not slurm.jobs("RUNNING,PENDING,COMPLETING"), 30)
 
 
@@ -124,6 +141,9 @@ def test_jobs_work_over_tls_and_a_cancelled_one_is_replaced(slurm: Slurm, sessio
     assert numbers == set(slurm.jobs())
     assert set(client.run(os.getenv, "OMP_NUM_THREADS").values()) == {"1"}
 
+    (logs,) = (tmp_path / ".cryodask" / "logs").iterdir()
+    assert {log.name for log in logs.iterdir()} == {f"cryodask-{number}.out" for number in numbers}
+
     (folder,) = (tmp_path / "tls").iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
@@ -138,7 +158,7 @@ def test_jobs_work_over_tls_and_a_cancelled_one_is_replaced(slurm: Slurm, sessio
 @pytest.mark.slow
 def test_gpu_jobs_see_different_gpus(slurm: Slurm) -> None:
     """The order of SLURM that our directive gives: one device for each job (the devices only pretend)."""
-    script = job_script(spec(SlurmSite(gpus=1, tls=False), memory_limit_bytes=200 * 2**20))
+    script = job_script(spec(SlurmSite(gpus=1, tls=False), memory_limit_bytes=400 * 2**20))
     head = "\n".join(line for line in script.splitlines() if line.startswith("#"))
     seen = []
     for index in range(2):

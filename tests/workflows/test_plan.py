@@ -16,6 +16,7 @@ from cryodask.workflows.plan import (
     plan_run,
     plan_simulation,
     plan_stored_reconstruction,
+    require_device_memory,
     require_memory,
 )
 from cryodask.workflows.reconstruct import ReconstructJob
@@ -39,6 +40,19 @@ def by_stage(stages: Sequence[StagePlan]) -> dict[str, StagePlan]:
 def nbytes(store: Store, group: str, *names: str) -> int:
     dataset = store.open(group)
     return sum(dataset[name].nbytes for name in (names or dataset.data_vars))
+
+
+def test_a_gpu_that_is_too_small_is_told_with_numbers() -> None:
+    stages = plan_simulation(PARAMETERS, ())
+    (series,) = (stage for stage in stages if stage.device_bytes)
+    assert series.stage == "tilt series"
+    assert series.device_bytes == series.task_bytes
+    require_device_memory(stages, None)
+    require_device_memory(stages, series.device_bytes)
+    with pytest.raises(
+        ConfigError, match=r"'tilt series' needs 0.0. GiB on each GPU, which has 0.00 GiB.*--cluster loc"
+    ):
+        require_device_memory(stages, series.device_bytes - 1)
 
 
 def test_a_run_has_as_many_tasks_as_planned(reference: Reference) -> None:
