@@ -69,6 +69,7 @@ BOUNDS: dict[str, Bound] = {
     "MatchingParameters.rotations_per_task": Bound(1, 1_000_000),
     "MatchingParameters.max_picks": Bound(1, 1_000_000),
     "MatchingParameters.threshold_z": Bound(0, 1_000),
+    "MatchingParameters.false_positives": Bound(0.001, 1_000_000),
 }
 
 IN_ORDER: dict[str, tuple[str, str]] = {"AcquisitionParameters": ("tilt_min_deg", "tilt_max_deg")}
