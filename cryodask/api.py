@@ -101,7 +101,7 @@ def reconstruct(
         slabs = execute(tasks, client=_client(), progress=NullProgress(), stage="reconstruct")
     return xr.Dataset(
         {"image": (("z", "y", "x"), np.concatenate(slabs, axis=1).astype(chosen.output_dtype, copy=False))},
-        attrs=tomogram_attrs(series, geometry),
+        attrs=tomogram_attrs(series, geometry, chosen),
     )
 
 

@@ -15,7 +15,7 @@ from cryodask.backend.arrays import (
 )
 from cryodask.backend.capabilities import Capabilities, capabilities
 from cryodask.backend.device import DEVICE_VARIABLE, worker_array
-from cryodask.backend.dispatch import fast_path, portable_only
+from cryodask.backend.dispatch import fast_path, launch_cuda, portable_only
 
 __all__ = [
     "DEVICE_VARIABLE",
@@ -26,6 +26,7 @@ __all__ = [
     "common_namespace",
     "device_of",
     "fast_path",
+    "launch_cuda",
     "namespace",
     "portable_only",
     "to_host",

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("cryodask.cli.export:export", "Write a data set in the formats of other programs."),
     "batch": ("cryodask.cli.batch:batch", "Run many tomograms, resumable."),
     "structures": ("cryodask.cli.structures:structures", "List, describe or fetch structures."),
+    "templates": ("cryodask.cli.templates:templates", "Make templates of structures or maps."),
     "check": ("cryodask.cli.check:check", "Check a data set: every group, every chunk."),
     "plan": ("cryodask.cli.plan:plan", "Show what a benchmark takes: tasks, bytes and memory."),
     "cluster": ("cryodask.cli.cluster:cluster", "Start, describe or stop a cluster."),

@@ -18,6 +18,7 @@ _FILES = {
     "aln": ("--aln", "FILE", "AreTomo's alignment (.aln)."),
     "mdoc": ("--mdoc", "FILE", "SerialEM's metadata (.mdoc): dose and order, angles if nothing else tells them."),
     "warp": ("--warp", "FILE", "Warp's or WarpTools' XML of the tilt series."),
+    "defocus": ("--defocus", "FILE", "IMOD's .defocus: the defocus of each image, for --ctf phase-flip."),
 }
 _NUMBERS = {
     "voxel_size": ("--voxel-size", "ANGSTROM", "Pixel size of the images.  [default: the header's]"),
@@ -44,6 +45,7 @@ def alignment_options(command: Command) -> Command:
             aln=files["aln"],
             mdoc=files["mdoc"],
             warp=files["warp"],
+            defocus=files["defocus"],
             pixel_size_angstrom=numbers["voxel_size"],
             tilt_axis_deg=numbers["tilt_axis"],
             x_tilt_deg=numbers["x_tilt"],

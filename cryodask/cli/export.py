@@ -67,5 +67,8 @@ def export(data: Path, layout: str, output: Path, depth: int, withhold_truth: tu
         from cryodask.workflows.export_shrec import ShrecExport, export_shrec
 
         how = ShrecExport(depth_voxels=depth, withhold_truth=withhold_truth)
-        names = export_shrec(store, folder, how, progress=progress, overwrite=overwrite)
-        click.echo(f"{output}: {', '.join(names)}")
+        folders = export_shrec(store, folder, how, progress=progress, overwrite=overwrite)
+        for name, written in folders.items():
+            if not name.removeprefix("model_").isdigit():
+                click.echo(f"note: {name} is written as {written}, as the layout numbers its folders", err=True)
+        click.echo(f"{output}: {', '.join(folders.values())}")

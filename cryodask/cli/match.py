@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from cryodask.cli._leftovers import removed_if_useless
 from cryodask.cli._running import classes_option, notices, output_folder
+from cryodask.cli._several import SeveralValues
 from cryodask.cli.options import (
     InputPath,
     cluster_options,
@@ -24,17 +26,34 @@ if TYPE_CHECKING:
     from cryodask.params import RunParameters
 
 
-@click.command(short_help="Search tomograms for templates.")
+@click.command(cls=SeveralValues, short_help="Search tomograms for templates.")
 @click.argument("tomogram", type=InputPath(), metavar="DATA.zarr|TOMOGRAM.mrc")
 @click.option(
     "--templates",
     multiple=True,
     metavar="DIR|FILE|builtin",
     help="Structures (folder, PDB, mmCIF, builtin), the structures of a DATA.zarr, or densities (MRC files or a folder "
-    "of them; protein positive, any voxel size, centred on the middle of the box, (N - 1) / 2); repeatable.  "
+    "of them; protein positive, any voxel size, centred on the middle of the box, (N - 1) / 2); one or more.  "
     "[default: the structures that DATA.zarr was simulated from]",
 )
+@click.option(
+    "--masks",
+    multiple=True,
+    type=InputPath(),
+    metavar="FILE",
+    help="Weights that turn with their template, in place of a sphere: an MRC file for each template, in its box; one "
+    "or more.",
+)
 @classes_option
+@click.option(
+    "--hands",
+    type=click.Choice(["given", "mirrored", "both"]),
+    default="given",
+    show_default=True,
+    help="Search for the templates, their mirror images (called NAME-mirrored), or both.",
+)
+@click.option("--search-mask", type=InputPath(), metavar="FILE", help="MRC file: search where it is not 0.")
+@click.option("--search-region", metavar="X0:X1,Y0:Y1,Z0:Z1", help="Search only in this box, in voxels from 0.")
 @click.option("--angular-step", type=float, metavar="DEG", help="Spacing of the rotations that are tried.")
 @click.option(
     "--angles",
@@ -79,6 +98,10 @@ if TYPE_CHECKING:
 def match(
     tomogram: Path,
     templates: tuple[str, ...],
+    masks: tuple[Path, ...],
+    hands: str,
+    search_mask: Path | None,
+    search_region: str | None,
     classes: tuple[str, ...] | None,
     angular_step: float | None,
     angles: Path | None,
@@ -104,6 +127,7 @@ def match(
     """
     from cryodask.cli.progress import make_progress
     from cryodask.cli.session import open_session
+    from cryodask.errors import ConfigError
     from cryodask.io.angle_files import read_rotations
     from cryodask.io.store import Store
     from cryodask.params import changed
@@ -112,6 +136,7 @@ def match(
     from cryodask.workflows.picks_folder import common_frame, make_folder, store_picks, write_picks
     from cryodask.workflows.score_maps import write_maps
     from cryodask.workflows.search_inputs import TemplateRequest, is_store, open_templates, open_tomograms, require_room
+    from cryodask.workflows.search_masks import searched_in, with_hands, with_masks
 
     chosen = changed(parameters.matching, "--angular-step", angular_step_deg=angular_step)
     chosen = changed(chosen, "--max-picks", max_picks=max_picks)
@@ -122,7 +147,11 @@ def match(
     maps = Store(output if in_place else output_folder(output) / "maps.zarr")
     tomograms = open_tomograms(tomogram, voxel_size_angstrom=voxel_size, tilt_angles=tilt_angles)
     common_frame(tomograms)
+    tomograms = searched_in(tomograms, mask=search_mask, region=search_region)
     request = TemplateRequest.parse(templates, classes, tomogram, voxel_size_angstrom=template_voxel_size)
+    if masks and request.structures:
+        raise ConfigError("--masks go with templates from MRC files, in whose boxes they are; leave out the structures")
+    request = replace(request, densities=with_masks(request.densities, masks))
     notices(request.notices)
     require_room(tomograms, request.densities)
     progress = make_progress()
@@ -130,7 +159,7 @@ def match(
         if not in_place:
             make_folder(output)
         with open_session(cluster, performance_report) as session:
-            found = open_templates(request, maps, client=session.client, progress=progress)
+            found = with_hands(open_templates(request, maps, client=session.client, progress=progress), hands)
             require_room(tomograms, found)
             job = MatchJob(
                 tomograms=tomograms,

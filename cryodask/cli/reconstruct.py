@@ -53,12 +53,18 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Pixels of an image in one voxel, along each axis.  [default: 2 for a data set, 1 for files]",
 )
-@click.option("--filter", "window", metavar="NAME", help="ram-lak, shepp-logan, hamming or hann.")
+@click.option("--filter", "window", metavar="NAME", help="ram-lak, shepp-logan, hamming, hann, sirt-like or exact.")
+@click.option("--sirt-iterations", type=click.IntRange(min=1), help="Of the filter sirt-like.  [default: 30]")
 @click.option("--thickness", type=click.IntRange(min=1), help="Depth in voxels.  [default: what the input says]")
 @click.option("--normalize", metavar="NAME", help="auto, contrast, standard or subtract.")
 @click.option("--invert", is_flag=True, help="Change the sign: for images with bright proteins.")
 @click.option("--hot-pixels", type=float, metavar="SIGMA", help="Replace lone pixels so far off; 0 keeps them.")
 @click.option("--dose-weight", is_flag=True, help="Weigh fine detail by the dose before each image (needs --mdoc).")
+@click.option(
+    "--ctf",
+    type=click.Choice(["none", "phase-flip"]),
+    help="Turn back the phases that the microscope turned over, strip by strip.  [default: none]",
+)
 @click.option("--half-sets", is_flag=True, help="Also from every second tilt, for a Fourier shell correlation.")
 @click.option("--report", type=OutputFile(), help="Write slices, settings and the correlation to this HTML file.")
 @click.option("--half-precision", is_flag=True, help="Write float16: half the size, three digits.")
@@ -121,11 +127,13 @@ def _chosen(
     for option, name, value in (
         ("--bin", "binning", settings["binning"]),
         ("--filter", "window", settings["window"]),
+        ("--sirt-iterations", "sirt_iterations", settings["sirt_iterations"]),
         ("--thickness", "thickness_voxels", settings["thickness"]),
         ("--normalize", "normalization", settings["normalize"]),
         ("--hot-pixels", "hot_pixel_sigma", sigma),
         ("--invert", "invert", settings["invert"] or None),
         ("--dose-weight", "dose_weighting", settings["dose_weight"] or None),
+        ("--ctf", "ctf_correction", settings["ctf"]),
         ("--half-precision", "half_precision", settings["half_precision"] or None),
     ):
         parameters = changed(parameters, option, **{name: value})

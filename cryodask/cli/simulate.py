@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 @classes_option
 @click.option("--models", type=click.IntRange(min=1), help="Number of tomograms.  [default: the preset's]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random numbers.")
-@click.option("--tilt-angles", type=InputPath(), metavar="FILE", help="Tilts in the order of acquisition, one a line.")
+@click.option(
+    "--tilt-angles",
+    type=InputPath(),
+    metavar="FILE",
+    help="Tilts in the order of acquisition, one a line; or a SerialEM .mdoc, which tells their order.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Data set to make, NAME.zarr.")
 @parameter_options("quick")
 @cluster_options
@@ -63,14 +68,14 @@ def simulate(
     from cryodask.cli.session import open_session
     from cryodask.io.store import Store
     from cryodask.params import changed
-    from cryodask.workflows.mrc_inputs import read_tilt_angles
+    from cryodask.workflows.mrc_inputs import read_acquired_tilts
     from cryodask.workflows.plan import plan_simulation
     from cryodask.workflows.simulate import SimulateJob
     from cryodask.workflows.simulate import simulate as run
 
     if tilt_angles is not None:
         simulation = parameters.simulation
-        listed = changed(simulation.acquisition, "--tilt-angles", tilt_deg=list(read_tilt_angles(tilt_angles)))
+        listed = changed(simulation.acquisition, "--tilt-angles", tilt_deg=list(read_acquired_tilts(tilt_angles)))
         parameters = replace(parameters, simulation=replace(simulation, acquisition=listed))
     store = Store(output_store(output))
     job = SimulateJob(

@@ -17,7 +17,8 @@ from distributed import Client, LocalCluster
 from cryodask.cluster.environment import MEMORY_LIMITS, WORKERS
 from cryodask.cluster.machine import available_memory_bytes, processor_count
 from cryodask.cluster.session import Session, loopback_link
-from cryodask.cluster.spec import LEAST_MEMORY_BYTES, ClusterSpec, too_little_memory
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES, too_little_memory
+from cryodask.cluster.spec import ClusterSpec
 from cryodask.cluster.tls import TlsFiles, is_loopback, make_certificates
 from cryodask.errors import ClusterError, ConfigError
 

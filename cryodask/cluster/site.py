@@ -12,8 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from cryodask.cluster.sizes import parse_size
-from cryodask.cluster.spec import LEAST_MEMORY_BYTES, too_little_memory
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES, parse_size, too_little_memory
 from cryodask.errors import ConfigError
 from cryodask.params.text import read_mapping
 

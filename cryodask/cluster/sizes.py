@@ -1,10 +1,14 @@
-"""Sizes in bytes, as people write them."""
+"""Sizes in bytes, as people write them, and the least that a worker can do with."""
 
 from __future__ import annotations
 
 import re
 
 from cryodask.errors import ConfigError
+
+LEAST_MEMORY_BYTES = 384 * 2**20
+"""A worker that has loaded and compiled what stages need holds up to 340 MiB before it has any data, and is ended when
+it reaches 95 % of its limit."""
 
 _UNITS = {
     unit.lower(): factor
@@ -19,3 +23,11 @@ def parse_size(text: str) -> int:
     if match is None or match[2].lower() not in _UNITS:
         raise ConfigError(f"size {text!r}: expected a number and a unit, for example 4GiB or 500MB")
     return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def too_little_memory(memory_bytes: int) -> str:
+    """What is said of a worker with less than ``LEAST_MEMORY_BYTES``."""
+    return (
+        f"memory limit of {memory_bytes / 2**20:.0f} MiB a worker: at least {LEAST_MEMORY_BYTES // 2**20} MiB is "
+        "needed, most of it for the programs that a worker loads before it has any data"
+    )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cryodask.cluster.sizes import parse_size
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES, parse_size, too_little_memory
 from cryodask.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ START_KINDS = ("local", "cuda", "slurm", "kubernetes", "sync")
 """Kinds that are started on demand; a running scheduler is the kind "existing"."""
 
 HAVE_SITES = ("cuda", "slurm", "kubernetes")
-
-LEAST_MEMORY_BYTES = 384 * 2**20
-"""A worker that has loaded and compiled what stages need holds up to 340 MiB before it has any data, and is ended when
-it reaches 95 % of its limit."""
 
 _ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _SCHEMES = ("tcp", "tls", "ucx", "ws", "wss")
@@ -75,14 +71,6 @@ class ClusterSpec:
             )
         if self.memory_limit_bytes is not None and self.memory_limit_bytes < LEAST_MEMORY_BYTES:
             raise ConfigError(too_little_memory(self.memory_limit_bytes))
-
-
-def too_little_memory(memory_bytes: int) -> str:
-    """What is said of a worker with less than ``LEAST_MEMORY_BYTES``."""
-    return (
-        f"memory limit of {memory_bytes / 2**20:.0f} MiB a worker: at least {LEAST_MEMORY_BYTES // 2**20} MiB is "
-        "needed, most of it for the programs that a worker loads before it has any data"
-    )
 
 
 def checked_address(address: str) -> str:

@@ -59,7 +59,12 @@ def backproject(
     factors = _checked_weights(angles, weights)
     _check_shape(filtered_tilts, shape, oversampling)
     geometry = line_geometry(angles, filtered_tilts.shape[2], shape=shape, oversampling=oversampling)
-    if fast_path(filtered_tilts) == "numba":
+    path = fast_path(filtered_tilts)
+    if path == "cuda":
+        from cryodask.kernels.fast.cuda_backprojection import backproject_on_device
+
+        return backproject_on_device(filtered_tilts, factors, geometry, shape)
+    if path == "numba":
         from cryodask.kernels.fast.backprojection import backproject_rows
 
         return backproject_rows(filtered_tilts, factors, geometry, shape)

@@ -197,6 +197,19 @@ def best_scores(plan: SearchVolume, templates: Iterable[Array], rotation_ids: It
     return xp.where(best_id < 0, xp.full_like(best, math.nan), best), best_id
 
 
+def best_scores_under_masks(
+    plan: SearchVolume, templates: Iterable[tuple[Array, Array]], rotation_ids: Iterable[int]
+) -> tuple[Array, Array]:
+    """As ``best_scores``, for masks that turn with the template: ``templates`` are pairs of template and its mask.
+
+    Each rotation has its own local deviation and its own N. Needs a plan made with ``mask_changes=True``.
+    """
+    found = best_scores(plan, [], [])
+    for (template, mask), rotation_id in zip(templates, rotation_ids, strict=True):
+        found = merge_best(found, best_scores(with_mask(plan, mask), [template], [rotation_id]))
+    return found
+
+
 def merge_best(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
     """Join two results of ``best_scores`` on the same voxels: higher score, of equal ones the lower id; NaN never wins.
 
@@ -228,6 +241,15 @@ def _correlate(transform: Array, template: Array, padded_shape: Shape, shape: Sh
     return everywhere[tuple(slice(b // 2, b // 2 + n) for b, n in zip(template.shape, shape, strict=True))]
 
 
+def _correlate_fast(transform: Array, template: Array, padded_shape: Shape, shape: Shape) -> Array:
+    from cryodask.kernels.fast.correlation import correlate_into
+
+    everywhere = np.empty(shape, dtype=template.dtype)
+    work = np.empty((shape[0], *transform.shape[1:]), dtype=transform.dtype)
+    correlate_into(transform, padded_shape, np.ascontiguousarray(template[::-1, ::-1, ::-1]), everywhere, work)
+    return everywhere
+
+
 def _local_moments(plan: SearchVolume, mask: Array) -> tuple[float, Array]:
     assert plan.moments is not None
     return _deviation_under(mask, *plan.moments, plan.padded_shape, plan.shape)
@@ -242,8 +264,9 @@ def _deviation_under(
     total = float(xp.sum(weights))
     if not (math.isfinite(total) and total > 0):
         raise ConfigError(f"the mask's weights sum to {total}; a mask needs positive weights")
-    mean = _correlate(volume_hat, weights, padded_shape, shape) / total
-    variance = _correlate(square_hat, weights, padded_shape, shape) / total - mean * mean
+    correlate_with = _correlate_fast if fast_path(weights, volume_hat) == "numba" else _correlate
+    mean = correlate_with(volume_hat, weights, padded_shape, shape) / total
+    variance = correlate_with(square_hat, weights, padded_shape, shape) / total - mean * mean
     return total, xp.sqrt(xp.where(variance > 0, variance, xp.zeros_like(variance)))
 
 

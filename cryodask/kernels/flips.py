@@ -36,6 +36,10 @@ class Flips:
         """(flips, 3, 3), acting on (x, y, z)."""
         return np.stack([np.diag(signs[::-1]).astype(np.float64) for signs in self.signs_zyx])
 
+    def only_identity(self) -> Flips:
+        """The same classes of images without the turns, for rotations that are searched one by one."""
+        return Flips(self.signs_zyx[:1], self.characters[:1])
+
 
 def flips_of(transfer_rfft: npt.NDArray[np.float32] | None, shape: tuple[int, int, int]) -> Flips:
     """The turns that leave a filter, given in the layout of ``rfftn`` of an odd box, as it is; all four without one."""

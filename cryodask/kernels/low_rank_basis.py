@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from cryodask.backend import Array, as_device_array, fast_path, namespace, to_host
 from cryodask.errors import ConfigError
 from cryodask.kernels.fast.low_rank import turned_at_points
 from cryodask.kernels.flips import Flips, flips_of
 from cryodask.kernels.fourier import irfftn, rfftn
+from cryodask.kernels.low_rank_products import sampled_at_points
 from cryodask.kernels.rotations import Floats
 from cryodask.kernels.templates import prepared_templates
 
@@ -37,28 +39,33 @@ _ROTATIONS_AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TemplateSampler:
-    """One template as a search knows it: how it is turned, filtered and masked."""
+    """One template as a search knows it: how it is turned, filtered and masked; arrays of any library."""
 
-    density: Volume
+    density: Array
     """(z, y, x) finely sampled, radial filters applied."""
     zoom: float
     """Tomogram voxel over fine voxel."""
-    mask: Volume
-    transfer: Volume | None
+    mask: Array
+    transfer: Array | None
     """What does not commute with rotations (the missing wedge), in the layout of ``rfftn`` of ``box``."""
     box: tuple[int, int, int]
     """Odd, in which the rotated template is filtered."""
 
-    def images(self, matrices: Floats) -> Iterator[Volume]:
+    def images(self, matrices: Floats) -> Iterator[Array]:
         """Exact u(R) for each rotation, in the box of the mask."""
-        root = np.sqrt(self.mask)
-        safe = np.where(root > 0, root, 1)
-        total = np.sqrt(np.float32(self.mask.sum(dtype=np.float64)))
+        xp = namespace(self.mask)
+        root = xp.sqrt(self.mask)
+        safe = xp.where(root > 0, root, xp.ones_like(root)) * float(np.sqrt(self.mask_sum))
         templates = prepared_templates(
             self.density, matrices, self.mask, self.transfer, box_shape=self.box, zoom=self.zoom, order=1
         )
         for template in templates:
-            yield np.asarray(template / (safe * total), dtype=np.float32)
+            yield xp.astype(template / safe, xp.float32)
+
+    @property
+    def mask_sum(self) -> float:
+        """Sum of the mask's weights."""
+        return float(to_host(self.mask).sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,17 +108,32 @@ class LowRankBasis:
 
     def coefficients(self, sampler: TemplateSampler, matrices: Floats) -> npt.NDArray[np.float32]:
         """(rotations, K) of u(R), without a transform for each: the filter has acted on the basis already."""
-        inverse = sampler.zoom * matrices.transpose(0, 2, 1)[:, ::-1, ::-1]
-        inverse = np.ascontiguousarray(inverse, dtype=np.float32)
+        turned_back = sampler.zoom * matrices.transpose(0, 2, 1)[:, ::-1, ::-1]
+        inverse = np.ascontiguousarray(turned_back, dtype=np.float32)
         found = np.empty((len(matrices), self.adjoint.shape[1]), np.float32)
-        samples = np.empty((_ROTATIONS_AT_ONCE, len(self.points_zyx)), np.float32)
+        products = _fast_products if fast_path(sampler.density) == "numba" else _portable_products
         for first in range(0, len(matrices), _ROTATIONS_AT_ONCE):
-            some = inverse[first : first + _ROTATIONS_AT_ONCE]
-            turned_at_points(sampler.density, some, self.points_zyx, samples[: len(some)])
-            np.matmul(samples[: len(some)], self.adjoint, out=found[first : first + len(some)])
+            some = slice(first, first + _ROTATIONS_AT_ONCE)
+            found[some] = products(sampler.density, inverse[some], self.points_zyx, self.adjoint)
         length = np.sqrt((found.astype(np.float64) ** 2).sum(axis=1) / (1 - self.residual[-1] ** 2))
         found /= np.maximum(length, np.finfo(np.float32).tiny)[:, None].astype(np.float32)
         return found
+
+
+def _fast_products(
+    density: Volume, inverse: Volume, points: npt.NDArray[np.float32], adjoint: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    samples = np.empty((len(inverse), len(points)), np.float32)
+    turned_at_points(density, inverse, points, samples)
+    return samples @ adjoint
+
+
+def _portable_products(
+    density: Array, inverse: Volume, points: npt.NDArray[np.float32], adjoint: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    samples = sampled_at_points(density, as_device_array(inverse, density), as_device_array(points, density))
+    product = namespace(samples).matmul(samples, as_device_array(adjoint, density))
+    return np.asarray(to_host(product), dtype=np.float32)
 
 
 def build_basis(sampler: TemplateSampler, tolerance: float, *, seed: int = 0) -> LowRankBasis:
@@ -121,9 +143,9 @@ def build_basis(sampler: TemplateSampler, tolerance: float, *, seed: int = 0) ->
     """
     if not 0 < tolerance < 1:
         raise ConfigError(f"a low-rank basis needs a tolerance between 0 and 1, got {tolerance!r}")
-    flips = flips_of(sampler.transfer, sampler.box)
+    flips = flips_of(None if sampler.transfer is None else to_host(sampler.transfer), sampler.box)
     drawn = Rotation.random(TRAINING + HELD_OUT, random_state=seed).as_matrix()
-    images = np.stack(list(sampler.images(drawn)))
+    images = namespace(sampler.mask).stack(list(sampler.images(drawn)))
     found = [
         (value, label, image, share)
         for label in range(flips.characters.shape[1])
@@ -138,7 +160,7 @@ def build_basis(sampler: TemplateSampler, tolerance: float, *, seed: int = 0) ->
     order = sorted(range(count), key=lambda index: (found[index][1], index))
     classes = np.array([found[index][1] for index in order])
     phi = np.stack([found[index][2].reshape(sampler.mask.shape) for index in order])
-    kernels = (phi * np.sqrt(sampler.mask)).astype(np.float32)
+    kernels = (phi * np.sqrt(to_host(sampler.mask))).astype(np.float32)
     points, adjoint = _adjoint(sampler, kernels)
     return LowRankBasis(
         flips=flips,
@@ -151,26 +173,27 @@ def build_basis(sampler: TemplateSampler, tolerance: float, *, seed: int = 0) ->
     )
 
 
-def _projected(images: Volume, flips: Flips, label: int) -> npt.NDArray[np.float32]:
+def _projected(images: Array, flips: Flips, label: int) -> Array:
     """The part of each image (n, z, y, x) that belongs to a class, as rows."""
-    part = np.zeros_like(images)
+    xp = namespace(images)
+    part = xp.zeros_like(images)
     for signs, character in zip(flips.signs_zyx, flips.characters[:, label], strict=True):
         reversed_axes = tuple(axis + 1 for axis in range(3) if signs[axis] < 0)
-        part += character * np.flip(images, reversed_axes)
-    return (part / np.float32(len(flips.signs_zyx))).reshape(len(images), -1)
+        part = part + float(character) * xp.flip(images, axis=reversed_axes)
+    return xp.reshape(part / len(flips.signs_zyx), (int(images.shape[0]), -1))
 
 
-def _principal(
-    rows: npt.NDArray[np.float32],
-) -> Iterable[tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float64]]]:
-    """Eigenvalue, image, and the held-out rows' share in it, of the training rows' second moment."""
-    training, held_out = rows[:TRAINING], rows[TRAINING:]
-    values, vectors = np.linalg.eigh((training @ training.T).astype(np.float64))
-    kept = values > _LEAST_EIGENVALUE * TRAINING
-    values, vectors = values[kept], vectors[:, kept]
-    images = ((training.T @ vectors.astype(np.float32)) / np.sqrt(values).astype(np.float32)).T
-    shares = (held_out @ images.T).T.astype(np.float64)
-    return zip(values.tolist(), images, shares, strict=True)
+def _principal(rows: Array) -> Iterable[tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float64]]]:
+    """Eigenvalue, image, and the held-out rows' share in it, of the training rows' second moment; on the host."""
+    xp = namespace(rows)
+    training, held_out = rows[:TRAINING, :], rows[TRAINING:, :]
+    values, vectors = xp.linalg.eigh(xp.astype(xp.matmul(training, xp.matrix_transpose(training)), xp.float64))
+    first = int(np.searchsorted(to_host(values), _LEAST_EIGENVALUE * TRAINING, side="right"))
+    values, vectors = values[first:], vectors[:, first:]
+    images = xp.matmul(xp.matrix_transpose(xp.astype(vectors, xp.float32)), training)
+    images = images / xp.reshape(xp.astype(xp.sqrt(values), xp.float32), (-1, 1))
+    shares = to_host(xp.matmul(images, xp.matrix_transpose(held_out))).astype(np.float64)
+    return zip(to_host(values).tolist(), to_host(images), shares, strict=True)
 
 
 def _adjoint(sampler: TemplateSampler, kernels: Volume) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -178,20 +201,27 @@ def _adjoint(sampler: TemplateSampler, kernels: Volume) -> tuple[npt.NDArray[np.
 
     ``<u, phi> ~ <F T - mu, sqrt(M) phi> = <T, F (sqrt(M) phi - M sum(sqrt(M) phi) / N)>``, F being its own adjoint.
     """
-    total = float(sampler.mask.sum(dtype=np.float64))
-    margins = [(b - m) // 2 for b, m in zip(sampler.box, sampler.mask.shape, strict=True)]
-    inside = tuple(slice(low, low + m) for low, m in zip(margins, sampler.mask.shape, strict=True))
+    mask = to_host(sampler.mask)
+    margins = [(b - m) // 2 for b, m in zip(sampler.box, mask.shape, strict=True)]
+    inside = tuple(slice(low, low + m) for low, m in zip(margins, mask.shape, strict=True))
     images = np.zeros((len(kernels), int(np.prod(sampler.box))), np.float32)
     box = np.zeros(sampler.box, np.float32)
     for row, kernel in zip(images, kernels, strict=True):
-        box[inside] = kernel - sampler.mask * np.float32(kernel.sum(dtype=np.float64) / total)
-        filtered = box if sampler.transfer is None else irfftn(rfftn(box) * sampler.transfer, box.shape)
-        row[:] = filtered.ravel()
+        box[inside] = kernel - mask * np.float32(kernel.sum(dtype=np.float64) / sampler.mask_sum)
+        row[:] = _filtered(box, sampler.transfer).ravel()
     energy = np.einsum("kp,kp->p", images, images, dtype=np.float64) * _mean_power(sampler)
     weakest_first = np.argsort(energy, kind="stable")
     dropped = np.searchsorted(np.cumsum(energy[weakest_first]), _NEGLIGIBLE * energy.sum())
     kept = np.sort(weakest_first[dropped:])
     return _places(sampler.box)[kept].astype(np.float32), np.ascontiguousarray(images[:, kept].T)
+
+
+def _filtered(box: Volume, transfer: Array | None) -> Volume:
+    """A host box through a filter that may lie elsewhere."""
+    if transfer is None:
+        return box
+    on_device = as_device_array(box, transfer)
+    return np.asarray(to_host(irfftn(rfftn(on_device) * transfer, box.shape)), dtype=np.float32)
 
 
 def _places(box: tuple[int, int, int]) -> Floats:
@@ -201,7 +231,7 @@ def _places(box: tuple[int, int, int]) -> Floats:
 
 def _mean_power(sampler: TemplateSampler) -> Floats:
     """(voxels,) mean square of the template at each voxel of the box, over all rotations: that of its shell."""
-    fine = sampler.density
+    fine = to_host(sampler.density)
     shell = np.linalg.norm(_places(fine.shape), axis=1) / sampler.zoom
     rings = np.rint(shell).astype(np.int64)
     power = np.bincount(rings, (fine.astype(np.float64) ** 2).ravel()) / np.maximum(np.bincount(rings), 1)

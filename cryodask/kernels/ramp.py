@@ -30,7 +30,13 @@ _SAME_TILT_DEG = 1e-3
 _HALF_TURN_DEG = 180.0
 
 
-def filter_tilts(tilts: Array, *, window: RampWindow = "ram-lak", oversampling: int = 1) -> Array:
+def filter_tilts(
+    tilts: Array,
+    *,
+    window: RampWindow = "ram-lak",
+    oversampling: int = 1,
+    response: npt.NDArray[np.float64] | None = None,
+) -> Array:
     """Ramp-filter the lines of a tilt series along x, ready for ``backproject``.
 
     Each line is padded with zeros to at least twice its length and convolved with the band-limited ramp
@@ -44,13 +50,14 @@ def filter_tilts(tilts: Array, *, window: RampWindow = "ram-lak", oversampling: 
             8 % (hamming) or nothing (hann) at Nyquist.
         oversampling: samples to a pixel in the result. With 2, linear interpolation in ``backproject`` is about four
             times more accurate; memory doubles.
+        response: transfer function in place of the windowed ramp, (n_tilts or 1, padded_length(nx) // 2 + 1).
 
     Returns:
         (n_tilts, ny, oversampling * nx), dtype of ``tilts``. Sample j lies at detector pixel j / oversampling. Units
         are those of density per radian: the sum over tilts, each times its angular share, is the density.
 
     Raises:
-        ConfigError: unknown window, or an oversampling that is not a positive integer.
+        ConfigError: unknown window, an oversampling that is not a positive integer, or a response of another shape.
         DataError: ``tilts`` is not a float32 or float64 array with three axes.
     """
     if window not in _WINDOWS:
@@ -64,18 +71,25 @@ def filter_tilts(tilts: Array, *, window: RampWindow = "ram-lak", oversampling: 
         )
 
     n_tilts, ny, nx = tilts.shape
-    padded_nx = 2 * scipy.fft.next_fast_len(nx, real=True)
-    response = oversampling * _ramp_response(padded_nx, window)
+    padded_nx = padded_length(nx)
+    if response is None:
+        response = ramp_response(padded_nx, window)[None]
+    if response.ndim != 2 or response.shape[1] != padded_nx // 2 + 1 or len(response) not in (1, n_tilts):
+        raise ConfigError(
+            f"a response of shape {response.shape} does not fit {n_tilts} tilts with lines of {nx} pixels"
+        )
+    response = oversampling * response
     if oversampling > 1:
         # The Nyquist coefficient stands for +k and -k at once; the longer line has a place for each of them.
-        response[-1] /= 2
+        response[:, -1] /= 2
     factors = xp.astype(as_device_array(response, tilts), tilts.dtype)
 
     filtered = xp.empty((n_tilts, ny, oversampling * nx), dtype=tilts.dtype, device=device_of(tilts))
     padded = xp.zeros((ny, padded_nx), dtype=tilts.dtype, device=device_of(tilts))
     for tilt in range(n_tilts):
         padded[:, :nx] = tilts[tilt, :, :]
-        lines = irfftn(rfftn(padded, axes=(-1,)) * factors, (oversampling * padded_nx,), axes=(-1,))
+        factor = factors[tilt % len(response), :]
+        lines = irfftn(rfftn(padded, axes=(-1,)) * factor, (oversampling * padded_nx,), axes=(-1,))
         filtered[tilt, :, :] = lines[:, : oversampling * nx]
     return filtered
 
@@ -124,7 +138,12 @@ def angular_shares(tilt_deg: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return result
 
 
-def _ramp_response(n: int, window: RampWindow) -> npt.NDArray[np.float64]:
+def padded_length(nx: int) -> int:
+    """Samples of a line of ``nx`` pixels with zeros behind it, even and easy to transform."""
+    return 2 * scipy.fft.next_fast_len(nx, real=True)
+
+
+def ramp_response(n: int, window: RampWindow = "ram-lak") -> npt.NDArray[np.float64]:
     """Transfer function (n // 2 + 1,) of the ramp for periodic lines of ``n`` (even) samples."""
     kernel = np.zeros(n)
     kernel[0] = 1 / 4

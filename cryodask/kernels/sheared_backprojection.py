@@ -7,7 +7,6 @@ the position x cos(tilt) + z sin(tilt) / cos(x_tilt). So a slab of rows needs so
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,29 +14,12 @@ import numpy.typing as npt
 from cryodask.backend import Array, device_of, fast_path, namespace
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels.detector_lines import line_padding
+from cryodask.kernels.shear_geometry import ShearGeometry
 
 Floats = npt.NDArray[np.float64]
 
 _NEIGHBOURS = 2
 """Rows on either side that the cubic interpolation between rows reads."""
-
-
-@dataclass(frozen=True, eq=False)
-class ShearGeometry:
-    """Where slices find their rows and voxels their samples, for every tilt; see the module's text."""
-
-    cosines: Floats
-    """(n_tilts,) samples along the line a voxel in x."""
-    sines: Floats
-    """(n_tilts,) samples a voxel in z."""
-    slopes: Floats
-    """(n_tilts,) rows a voxel in z."""
-    weights: Floats
-    origin: float
-    """Sample of the volume's centre, padding included."""
-    padding: int
-    length: int
-    halo: int
 
 
 def x_tilt_matrix(tilt_deg: float, x_tilt_deg: float) -> Floats:

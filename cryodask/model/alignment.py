@@ -26,6 +26,9 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
+FOCUS = ("defocus_um", "astigmatism_um", "astigmatism_deg")
+"""What a series may know of the focus of each image."""
+
 _ROTATION_TOLERANCE = 1e-3
 """What a matrix may differ from a rotation for formats that know nothing else; 1 pixel in 1000."""
 
@@ -54,6 +57,12 @@ class TiltAlignment:
     """(n,) what the sample had received before the image, where known."""
     acquisition_order: Integers | None = None
     """(n,) 0 for the first image taken, where known."""
+    defocus_um: Floats | None = None
+    """(n,) underfocus at the tilt axis, the mean over directions, where known."""
+    astigmatism_um: Floats | None = None
+    """(n,) largest minus smallest defocus, where known."""
+    astigmatism_deg: Floats | None = None
+    """(n,) direction of the largest in the image as it was taken, from x towards y, where known."""
 
     @classmethod
     def of(

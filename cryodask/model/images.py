@@ -63,7 +63,8 @@ class TiltSeries:
     Attributes ``pixel_size_angstrom`` and ``voltage_kv``; coordinates ``tilt_deg``, ``shift_y_angstrom`` and
     ``shift_x_angstrom`` (what an image's content was moved by, to be undone), ``dose_e_per_a2``, ``defocus_um``; for
     series of a microscope also ``tilt_axis_deg`` (or ``matrix_xy``, (tilt, 2, 2)), ``x_tilt_deg``, ``excluded``,
-    ``prior_dose_e_per_a2`` and ``acquisition_order``, as ``TiltAlignment`` explains them.
+    ``prior_dose_e_per_a2``, ``acquisition_order``, ``astigmatism_um`` and ``astigmatism_deg``, as ``TiltAlignment``
+    explains them.
     """
 
     dataset: xr.Dataset
@@ -114,6 +115,9 @@ class TiltSeries:
             dose_e_per_a2=known("dose_e_per_a2"),
             prior_dose_e_per_a2=known("prior_dose_e_per_a2"),
             acquisition_order=known("acquisition_order"),
+            defocus_um=known("defocus_um"),
+            astigmatism_um=known("astigmatism_um"),
+            astigmatism_deg=known("astigmatism_deg"),
         )
 
     @property
@@ -153,6 +157,11 @@ class Tomogram:
         """Arguments of ``kernels.optics.ctf``, or nothing if the least of them (voltage, defocus, Cs) are not known."""
         known = {name: float(self.dataset.attrs[name]) for name in OPTICS if name in self.dataset.attrs}
         return known if all(name in known for name in _LEAST_OPTICS) else {}
+
+    @property
+    def phase_flipped(self) -> bool:
+        """Whether the phases that the microscope turned over were turned back."""
+        return self.dataset.attrs.get("ctf_correction") == "phase-flip"
 
     @property
     def tilt_deg(self) -> tuple[float, ...] | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cryodask.kernels.flips import representatives
 from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING
+from cryodask.kernels.rotations import count_for_step
 from cryodask.ops.low_rank import (
     LowRankSettings,
     coarse_components_estimate,
@@ -46,12 +47,16 @@ def choose_engine(
     tilt_deg: Sequence[float] | None,
     rotations: int,
     settings: LowRankSettings,
+    own_list: bool = False,
 ) -> EngineChoice:
-    """``wanted`` itself, unless it is ``auto``: then the engine whose estimate for template and tomogram is lower."""
+    """``wanted`` itself, unless it is ``auto``: then the engine whose estimate for template and tomogram is lower.
+
+    With ``own_list`` the low-rank engine too searches ``rotations`` one by one, without their flips.
+    """
     if wanted != "auto":
         return EngineChoice(engine=wanted, reason="as asked for")
     exact = fft_seconds(shape, radius_voxels, rotations)
-    approximate = low_rank_seconds(shape, radius_voxels, tilt_deg, settings)
+    approximate = low_rank_seconds(shape, radius_voxels, tilt_deg, settings, rotations if own_list else None)
     engine = "low-rank" if approximate < exact else "fft"
     return EngineChoice(
         engine=engine,
@@ -69,6 +74,7 @@ def low_rank_seconds(
     radius_voxels: float,
     tilt_deg: Sequence[float] | None,
     settings: LowRankSettings,
+    own_rotations: int | None = None,
 ) -> float:
     """Training, one correlation an image, and the products of both lists."""
     few, many = coarse_components_estimate(radius_voxels), fine_components_estimate(radius_voxels)
@@ -78,6 +84,8 @@ def low_rank_seconds(
     flips = flips_of_tilts(tilt_deg)
     steps = (settings.coarse_step_deg, settings.angular_step_deg)
     coarse, fine = (len(representatives(step, flips)) for step in steps)
+    if own_rotations is not None:
+        coarse, fine = min(own_rotations, count_for_step(settings.coarse_step_deg)), own_rotations
     flop = 2 * float(np.prod(shape)) * (few * coarse + settings.keep * many * fine)
     return training + correlations + flop / PRODUCT_FLOP_PER_S
 

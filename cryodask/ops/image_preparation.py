@@ -13,6 +13,7 @@ from cryodask.kernels.dose_weighting import dose_weight
 from cryodask.kernels.fourier import fourier_crop
 from cryodask.kernels.hot_pixels import remove_hot_pixels
 from cryodask.kernels.image_alignment import align_image, frame, whole_and_rest
+from cryodask.kernels.phase_flip import flip_phases
 from cryodask.kernels.sheared_backprojection import x_tilt_matrix
 from cryodask.kernels.spectrum import cosine_taper
 from cryodask.model.alignment import TiltAlignment, accumulated_dose
@@ -38,6 +39,12 @@ class ImageTask:
     shift_x_px: float = 0.0
     exposure_e_per_a2: float = 0.0
     """Up to the end of the image."""
+    tilt_deg: float = 0.0
+    defocus_um: float | None = None
+    """None leaves the phases as they are."""
+    astigmatism_um: float = 0.0
+    astigmatism_deg: float = 0.0
+    """In the aligned image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +61,23 @@ class Preparation:
     hot_pixel_sigma: float | None = None
     dose_weighting: bool = False
     voltage_kv: float = 300.0
+    spherical_aberration_mm: float = 2.7
+    amplitude_contrast: float = 0.07
+    defocus_handedness: Literal[1, -1] = 1
 
 
-def image_tasks(alignment: TiltAlignment, parameters: ReconstructionParameters) -> list[ImageTask]:
-    """One for each image that is used, in the order of the stack; ConfigError where doses are needed and not known."""
+def image_tasks(
+    alignment: TiltAlignment, parameters: ReconstructionParameters, defocus_um: float | None = None
+) -> list[ImageTask]:
+    """One for each image that is used, in the order of the stack.
+
+    ``defocus_um`` stands for all images where the alignment does not know each one's. ConfigError where doses or defoci
+    are needed and not known.
+    """
     exposure = np.zeros(len(alignment))
     if parameters.dose_weighting:
         exposure = _exposure(alignment)
+    focus = _Focus.of(alignment, defocus_um) if parameters.ctf_correction == "phase-flip" else None
     tasks = []
     for index in alignment.used:
         sheared = x_tilt_matrix(float(alignment.tilt_deg[index]), float(alignment.x_tilt_deg[index]))
@@ -72,9 +89,44 @@ def image_tasks(alignment: TiltAlignment, parameters: ReconstructionParameters) 
                 shift_y_px=float(alignment.shift_y_px[index]),
                 shift_x_px=float(alignment.shift_x_px[index]),
                 exposure_e_per_a2=float(exposure[index]),
+                tilt_deg=float(alignment.tilt_deg[index]),
+                **({} if focus is None else focus.at(int(index))),
             )
         )
     return tasks
+
+
+@dataclass(frozen=True)
+class _Focus:
+    """Defocus and astigmatism (n,) of aligned images."""
+
+    defocus_um: npt.NDArray[np.float64]
+    astigmatism_um: npt.NDArray[np.float64]
+    astigmatism_deg: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, alignment: TiltAlignment, defocus_um: float | None) -> _Focus:
+        """ConfigError where nothing tells the defocus."""
+        zeros = np.zeros(len(alignment))
+        defocus = alignment.defocus_um
+        if defocus is None:
+            if defocus_um is None:
+                raise ConfigError(
+                    "flipping phases needs the defocus of the images: give --defocus FILE (IMOD's .defocus), a RELION "
+                    "project or Warp's XML that has it, or leave the correction out"
+                )
+            defocus = zeros + defocus_um
+        if alignment.astigmatism_um is None or alignment.astigmatism_deg is None:
+            return cls(defocus, zeros, zeros)
+        return cls(defocus, alignment.astigmatism_um, alignment.astigmatism_deg - alignment.tilt_axis_deg)
+
+    def at(self, index: int) -> dict[str, float]:
+        """Of one image."""
+        return {
+            "defocus_um": float(self.defocus_um[index]),
+            "astigmatism_um": float(self.astigmatism_um[index]),
+            "astigmatism_deg": float(self.astigmatism_deg[index]),
+        }
 
 
 def _exposure(alignment: TiltAlignment) -> npt.NDArray[np.float64]:
@@ -102,7 +154,10 @@ def resolve_normalization(images: BlockSource, index: int, parameters: Reconstru
 
 
 def prepare_image(images: BlockSource, task: ImageTask, how: Preparation) -> Image:
-    """One image: hot pixels out, normalised, edges tapered, dose-weighted, upright, binned; (y, x) float32."""
+    """One image: hot pixels out, normalised, edges tapered, dose-weighted, upright, binned, phases turned back.
+
+    Returns (y, x) float32.
+    """
     image = _read(images, task.index)
     if how.hot_pixel_sigma is not None:
         image = remove_hot_pixels(image, how.hot_pixel_sigma)
@@ -117,7 +172,7 @@ def prepare_image(images: BlockSource, task: ImageTask, how: Preparation) -> Ima
             exposure_e_per_a2=task.exposure_e_per_a2,
             voltage_kv=how.voltage_kv,
         )
-    return _aligned(image, task, how)
+    return _in_phase(_aligned(image, task, how), task, how)
 
 
 def prepare_into(images: BlockSource, task: ImageTask, how: Preparation, place: int, sink: BlockSink) -> None:
@@ -184,6 +239,25 @@ def _aligned(image: Image, task: ImageTask, how: Preparation) -> Image:
     )
     rebinned: Image = fourier_crop(rotated, rest)
     return rebinned.astype(np.float32, copy=False)
+
+
+def _in_phase(image: Image, task: ImageTask, how: Preparation) -> Image:
+    """With the phases turned back, if the task tells the defocus; by strips along y, as the image is upright."""
+    if task.defocus_um is None:
+        return image
+    flipped: Image = flip_phases(
+        image,
+        pixel_size_angstrom=how.pixel_size_angstrom * how.binning,
+        tilt_deg=task.tilt_deg,
+        defocus_um=task.defocus_um,
+        voltage_kv=how.voltage_kv,
+        spherical_aberration_mm=how.spherical_aberration_mm,
+        amplitude_contrast=how.amplitude_contrast,
+        astigmatism_um=task.astigmatism_um,
+        astigmatism_deg=task.astigmatism_deg,
+        handedness=how.defocus_handedness,
+    )
+    return flipped
 
 
 def _middle(image: Image, shape: tuple[int, int]) -> tuple[Image, tuple[float, float]]:

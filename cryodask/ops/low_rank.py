@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
+from cryodask.backend import to_host, worker_array
 from cryodask.errors import DataError
 from cryodask.kernels.correlation import SearchVolume
 from cryodask.kernels.flips import Flips, flipped, flips_of, representatives
@@ -18,6 +19,7 @@ from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING, LowRankBasis, Te
 from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
 from cryodask.kernels.peaks import extract_peaks, joint_exclusion, robust_z
 from cryodask.kernels.rescoring import NEIGHBOURS, exact_scores
+from cryodask.kernels.rotations import rotation_set
 from cryodask.kernels.templates import wedge_mask
 from cryodask.model.source import BlockSource
 from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume
@@ -68,25 +70,42 @@ def _one_thread() -> threadpool_limits:
     return threadpool_limits(limits=1, user_api="blas")
 
 
-def make_banks(template: FineTemplate, settings: LowRankSettings) -> CoarseToFine:
-    """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram."""
-    sampler = sampler_of(template)
+def make_banks(template: FineTemplate, settings: LowRankSettings, own: Matrices | None = None) -> CoarseToFine:
+    """Basis and coefficients of both lists of rotations; takes seconds, and serves every tile and tomogram.
+
+    ``own`` (n, 3, 3) is a fine list in place of that of the angular step.
+    """
+    sampler = sampler_of(template.on(worker_array()))
     with _one_thread():
         whole = build_basis(sampler, settings.tolerance, seed=settings.seed)
         coarse = whole.first(whole.components(COARSE_TOLERANCE))
         count = len(whole.strength_rank)
         fine = whole.first(min(count, max(LARGEST_BASIS, len(coarse.strength_rank))))
-        steps = settings.coarse_step_deg, settings.angular_step_deg
-        few, many = (representatives(step, fine.flips) for step in steps)
+        if own is None:
+            steps = settings.coarse_step_deg, settings.angular_step_deg
+            few, many = (representatives(step, fine.flips) for step in steps)
+            flips = fine.flips
+        else:
+            # A list need not hold the flips of its members: each is searched as it is.
+            few, many, flips = thinned(own, settings.coarse_step_deg), own, fine.flips.only_identity()
+        first_coarse = len(many) * len(flips.signs_zyx)
         return CoarseToFine(
-            coarse=_bank(coarse, sampler, few, first_id=len(many) * len(fine.flips.signs_zyx)),
-            fine=_bank(fine, sampler, many, first_id=0),
+            coarse=_bank(coarse, sampler, few, first_coarse, flips),
+            fine=_bank(fine, sampler, many, 0, flips),
             keep=settings.keep,
         )
 
 
-def _bank(basis: LowRankBasis, sampler: TemplateSampler, matrices: Matrices, first_id: int) -> Bank:
-    return Bank(basis=basis, coefficients=basis.coefficients(sampler, matrices), first_id=first_id)
+def _bank(basis: LowRankBasis, sampler: TemplateSampler, matrices: Matrices, first_id: int, flips: Flips) -> Bank:
+    return Bank(basis=basis, coefficients=basis.coefficients(sampler, matrices), first_id=first_id, flips=flips)
+
+
+def thinned(matrices: Matrices, step_deg: float) -> Matrices:
+    """Those of ``matrices`` (n, 3, 3) that lie nearest to a rotation of a coarser list, in their order."""
+    quaternions = Rotation.from_matrix(matrices).as_quat()
+    tree = cKDTree(np.concatenate([quaternions, -quaternions]))
+    _, rows = tree.query(Rotation.from_matrix(rotation_set(step_deg)).as_quat())
+    return matrices[np.unique(rows % len(matrices))]
 
 
 def flips_of_tilts(tilt_deg: Sequence[float] | None) -> Flips:
@@ -101,8 +120,10 @@ def fine_rotations(tilt_deg: Sequence[float] | None, settings: LowRankSettings) 
     return flipped(representatives(settings.angular_step_deg, flips), flips)
 
 
-def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings) -> Matrices:
+def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings, own: Matrices | None = None) -> Matrices:
     """(n, 3, 3) what the ids of a search count: the fine list, then the coarse one."""
+    if own is not None:
+        return np.concatenate([own, thinned(own, settings.coarse_step_deg)])
     flips = flips_of_tilts(tilt_deg)
     steps = (settings.angular_step_deg, settings.coarse_step_deg)
     return np.concatenate([flipped(representatives(step, flips), flips) for step in steps])
@@ -111,7 +132,8 @@ def rotations_of(tilt_deg: Sequence[float] | None, settings: LowRankSettings) ->
 def search_low_rank(prepared: SearchVolume, banks: CoarseToFine) -> tuple[Volume, Ids]:
     """Best score and rotation on a tile with its halo, as ``ops.matching.search_batch`` gives them, approximate."""
     with _one_thread():
-        return low_rank_scores(prepared, banks)
+        score, rotation = low_rank_scores(prepared, banks)
+    return to_host(score), to_host(rotation)
 
 
 def tile_edge(radius_voxels: float, largest: int) -> int:

@@ -9,8 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cryodask.backend import as_device_array, to_host, worker_array
 from cryodask.errors import DataError
-from cryodask.kernels.correlation import SearchVolume, best_scores, merge_best, search_volume
+from cryodask.kernels.correlation import (
+    SearchVolume,
+    best_scores,
+    best_scores_under_masks,
+    merge_best,
+    search_volume,
+)
 from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.peaks import extract_peaks, robust_z
 from cryodask.kernels.spectrum import radial_average
@@ -90,12 +97,19 @@ def filtered_tomogram(volume: Volume, search: SearchFilter) -> Volume:
     return filtered / np.float32(deviation)
 
 
-def prepare_tile(filtered: BlockSource, tile: Tile, template: FineTemplate) -> SearchVolume:
-    """What all rotations of one template share on one tile; reads the tile with the template's halo."""
+def prepare_tile(
+    filtered: BlockSource, tile: Tile, template: FineTemplate, searched: BlockSource | None = None
+) -> SearchVolume:
+    """What all rotations of one template share on one tile; reads the tile with the template's halo.
+
+    ``searched`` (z, y, x), not 0 where particles are searched, has the shape of the tomogram. What is returned lies on
+    the device of this worker.
+    """
     whole, halo = filtered.shape, template.reach_voxels
     low = [max(0, s - halo) for s in tile.start]
     high = [min(n, s + c + halo) for n, s, c in zip(whole, tile.start, tile.shape, strict=True)]
-    block = np.asarray(filtered.read(tuple(slice(a, b) for a, b in zip(low, high, strict=True))), dtype=np.float32)
+    region = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    block = np.asarray(filtered.read(region), dtype=np.float32)
     valid = np.zeros(block.shape, dtype=bool)
     margin = EDGE_FRACTION * template.reach_voxels
     inside = []
@@ -104,8 +118,16 @@ def prepare_tile(filtered: BlockSource, tile: Tile, template: FineTemplate) -> S
         last = min(tile.start[axis] + tile.shape[axis], int(np.floor(whole[axis] - margin)))
         inside.append(slice(max(first - low[axis], 0), max(last - low[axis], 0)))
     valid[tuple(inside)] = True
+    if searched is not None:
+        valid &= searched.read(region) != 0
+    like = worker_array()
     return search_volume(
-        block, template.mask, mean_and_deviation=(0.0, 1.0), valid=valid, minimum_deviation=MINIMUM_DEVIATION
+        as_device_array(block, like),
+        as_device_array(to_host(template.mask), like),
+        mean_and_deviation=(0.0, 1.0),
+        valid=as_device_array(valid, like),
+        minimum_deviation=MINIMUM_DEVIATION,
+        mask_changes=template.turning_mask is not None,
     )
 
 
@@ -114,8 +136,12 @@ def search_batch(
 ) -> tuple[Volume, Ids]:
     """Best score and rotation over consecutive rotations, on the tile with its halo."""
     ids = range(first_id, first_id + len(matrices))
-    score, rotation = best_scores(prepared, template.at_rotations(matrices), ids)
-    return np.asarray(score), np.asarray(rotation)
+    here = template.on(prepared.weight)
+    if template.turning_mask is None:
+        score, rotation = best_scores(prepared, here.at_rotations(matrices), ids)
+    else:
+        score, rotation = best_scores_under_masks(prepared, here.with_masks(matrices), ids)
+    return to_host(score), to_host(rotation)
 
 
 def merge(a: tuple[Volume, Ids], b: tuple[Volume, Ids]) -> tuple[Volume, Ids]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 
+from cryodask.backend import Array, as_device_array, to_host, worker_array
 from cryodask.errors import DataError
 from cryodask.kernels.backprojection import backproject
+from cryodask.kernels.line_filters import exact_response, sirt_like_response
 from cryodask.kernels.ramp import RampWindow, angular_shares, filter_tilts
 from cryodask.kernels.sheared_backprojection import backproject_sheared, halo_rows
 from cryodask.model.alignment import TiltAlignment
@@ -87,9 +89,10 @@ def preparation(
     geometry: ReconstructionGeometry,
     parameters: ReconstructionParameters,
     normalization: str,
-    voltage_kv: float | None = None,
+    optics: Mapping[str, float] | None = None,
 ) -> Preparation:
-    """How images become lines for this geometry."""
+    """How images become lines for this geometry; ``optics`` are what is known of the microscope."""
+    known = {name: value for name, value in (optics or {}).items() if name in ("voltage_kv", "spherical_aberration_mm")}
     return Preparation(
         output_shape=geometry.shape[1:],
         binning=parameters.binning,
@@ -99,7 +102,9 @@ def preparation(
         invert=parameters.invert,
         hot_pixel_sigma=parameters.hot_pixel_sigma,
         dose_weighting=parameters.dose_weighting,
-        voltage_kv=300.0 if voltage_kv is None else voltage_kv,
+        amplitude_contrast=parameters.amplitude_contrast,
+        defocus_handedness=parameters.defocus_handedness,
+        **known,
     )
 
 
@@ -114,13 +119,17 @@ def reconstruct_slab(
     aligned: BlockSource,
     rows: tuple[int, int],
     geometry: ReconstructionGeometry,
-    window: RampWindow,
+    parameters: ReconstructionParameters,
     tilts: Sequence[int] | None = None,
+    like: Array | None = None,
 ) -> Floats:
     """Rows ``rows[0]`` to ``rows[1]`` along y of the tomogram, from those rows (and a halo) of prepared images.
 
-    ``tilts`` are the numbers of the images to use, by default all; each then has its share of the angular range.
+    ``tilts`` are the numbers of the images to use, by default all; each then has its share of the angular range. The
+    lines move to the device of ``like`` as they are read, by default that of this worker; the slab comes back to the
+    host. Slices that an x tilt displaces are made on the host.
     """
+    like = worker_array() if like is None else like
     nz, ny, nx = geometry.shape
     chosen = np.arange(len(geometry.tilt_deg)) if tilts is None else np.asarray(tilts)
     angles = np.array(geometry.tilt_deg)[chosen]
@@ -128,10 +137,12 @@ def reconstruct_slab(
     halo = 0 if geometry.x_tilt_deg is None else halo_rows(geometry.x_tilt_deg, nz)
     low, high = max(0, rows[0] - halo), min(ny, rows[1] + halo)
     lines = aligned.read((slice(None), slice(low, high), slice(None)))
-    filtered = filter_tilts(lines if tilts is None else lines[chosen], window=window, oversampling=OVERSAMPLING)
+    used = lines if tilts is None else lines[chosen]
     if geometry.x_tilt_deg is None:
-        slab: Floats = backproject(filtered, angles, shape=shape, oversampling=OVERSAMPLING)
+        on_device = _filtered(as_device_array(used, like), angles, nz, parameters)
+        slab: Floats = to_host(backproject(on_device, angles, shape=shape, oversampling=OVERSAMPLING))
         return slab
+    filtered = _filtered(used, angles, nz, parameters)
     missing = (low - (rows[0] - halo), (rows[1] + halo) - high)
     sheared: Floats = backproject_sheared(
         np.pad(filtered, ((0, 0), missing, (0, 0))),
@@ -145,6 +156,19 @@ def reconstruct_slab(
     return sheared
 
 
+def _filtered(lines: Array, tilt_deg: npt.NDArray[np.float64], nz: int, parameters: ReconstructionParameters) -> Array:
+    """Lines (tilt, y, x) through the filter that the parameters name."""
+    window: RampWindow = "ram-lak"
+    response = None
+    if parameters.window == "sirt-like":
+        response = sirt_like_response(lines.shape[2], parameters.sirt_iterations, float(angular_shares(tilt_deg).sum()))
+    elif parameters.window == "exact":
+        response = exact_response(lines.shape[2], tilt_deg, nz)
+    else:
+        window = parameters.window
+    return filter_tilts(lines, window=window, oversampling=OVERSAMPLING, response=response)
+
+
 def slab_tasks(
     aligned: BlockSource,
     geometry: ReconstructionGeometry,
@@ -156,8 +180,7 @@ def slab_tasks(
     rows = slabs(geometry, parameters)
     chosen = range(len(rows)) if blocks is None else blocks
     return [
-        delayed(reconstruct_slab, pure=False)(aligned, rows[block], geometry, parameters.window, tilts)
-        for block in chosen
+        delayed(reconstruct_slab, pure=False)(aligned, rows[block], geometry, parameters, tilts) for block in chosen
     ]
 
 
@@ -179,7 +202,7 @@ def make_slab(
 ) -> None:
     """Reconstruct slab number ``block`` and leave it in ``sink``: one task, so that no slab travels."""
     rows = slabs(geometry, parameters)[block]
-    sink.write(block, rows[0], reconstruct_slab(aligned, rows, geometry, parameters.window, tilts))
+    sink.write(block, rows[0], reconstruct_slab(aligned, rows, geometry, parameters, tilts))
 
 
 def slabs(geometry: ReconstructionGeometry, parameters: ReconstructionParameters) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from cryodask.backend import Array, as_device_array, to_host
 from cryodask.errors import DataError
 from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.optics import phase_contrast_transfer
@@ -32,6 +33,9 @@ FILTER_BOX_FACTOR = 1.4
 
 FRINGE_ANGSTROM = 40.0
 """Room around the filter box for the CTF's fringes, which reach wavelength x defocus x k: 25 angstrom at 5 um, 1/40."""
+
+MASK_NEGLIGIBLE = 1e-3
+"""Share of a mask file's largest weight below which it does not widen the mask's box."""
 
 OVERSAMPLING = 3
 """Fine voxels per tomogram voxel: trilinear interpolation of 10 angstrom voxels then damps 1/40 angstrom by 2 %."""
@@ -59,6 +63,8 @@ class TemplateSource:
     """Radius of the spherical mask about the density's centre."""
     symmetry: str = "C1"
     """Point group of the density, main axis z; rotations that it makes equivalent are searched once."""
+    mask: BlockSource | None = None
+    """Weights on the grid of the density, to be turned with it, in place of the sphere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,8 @@ class SearchFilter:
     """Whether particles are darker than the ice; only used without ``optics``, which tell it by themselves."""
     optics: Mapping[str, float] = field(default_factory=dict)
     """Arguments of ``phase_contrast_transfer``; empty for a tomogram of unknown or corrected CTF."""
+    phase_flipped: bool = False
+    """Whether the tomogram's phases were corrected, so that all frequencies have the contrast of the lowest."""
     whitening: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Frequencies (1/angstrom) and gains of the whitening filter."""
 
@@ -82,29 +90,55 @@ class SearchFilter:
         if self.whitening is not None:
             gain = gain * apply_radial_profile(k, *(np.asarray(part) for part in self.whitening))
         if contrast:
-            gain = gain * (phase_contrast_transfer(k, **self.optics) if self.optics else (-1.0 if self.dark else 1.0))
+            gain = gain * self._transfer(k)
         return np.asarray(gain, dtype=np.float32)
+
+    def _transfer(self, k: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | float:
+        if not self.optics:
+            return -1.0 if self.dark else 1.0
+        transfer: npt.NDArray[np.float32] = phase_contrast_transfer(k, **self.optics)
+        return -np.abs(transfer) if self.phase_flipped else transfer
 
 
 @dataclass(frozen=True, eq=False)
 class FineTemplate:
     """A template ready to be rotated: radial filters applied, sampled finely, with its mask and wedge."""
 
-    density: Volume
+    density: Array
     zoom: float
     """Tomogram voxel over fine voxel."""
-    mask: Volume
-    wedge: Volume | None
+    mask: Array
+    """The sphere; of a mask that turns with the template, its box, unturned."""
+    wedge: Array | None
     """In the layout of ``rfftn`` of the filter box, None for no wedge."""
     box: tuple[int, int, int]
     reach_voxels: int
     """Half width of the mask's box: the halo that a tile needs."""
+    turning_mask: Array | None = None
+    """Sampled as finely as the density, None for the sphere."""
 
-    def at_rotations(self, matrices: npt.NDArray[np.float64]) -> Iterator[Volume]:
+    def at_rotations(self, matrices: npt.NDArray[np.float64]) -> Iterator[Array]:
         """Masked, normalised template at each rotation (n, 3, 3)."""
+        for template, _ in self.with_masks(matrices):
+            yield template
+
+    def with_masks(self, matrices: npt.NDArray[np.float64]) -> Iterator[tuple[Array, Array]]:
+        """The same, each with the mask that it is under."""
         for matrix in matrices:
             rotated = rotate_volume(self.density, matrix, output_shape=self.box, zoom=self.zoom, order=1)
-            yield prepare_template(rotated, self.mask, self.wedge)
+            mask = self.mask
+            if self.turning_mask is not None:
+                shape = (mask.shape[0], mask.shape[1], mask.shape[2])
+                mask = rotate_volume(self.turning_mask, matrix, output_shape=shape, zoom=self.zoom, order=1)
+            yield prepare_template(rotated, mask, self.wedge), mask
+
+    def on(self, like: Array) -> FineTemplate:
+        """The same template with its arrays on the device of ``like``."""
+        density, mask, wedge, turning = (
+            None if values is None else as_device_array(to_host(values), like)
+            for values in (self.density, self.mask, self.wedge, self.turning_mask)
+        )
+        return replace(self, density=density, mask=mask, wedge=wedge, turning_mask=turning)
 
 
 def fine_template(source: TemplateSource, search: SearchFilter) -> FineTemplate:
@@ -120,17 +154,41 @@ def fine_template(source: TemplateSource, search: SearchFilter) -> FineTemplate:
     target = search.voxel_size_angstrom
     radius_voxels = source.radius_angstrom / target
     mask_side = template_box_size(radius_voxels, MASK_EDGE_SIGMA_VOXELS)
+    weights = None if source.mask is None else np.asarray(source.mask.read((slice(None),) * 3), dtype=np.float32)
+    if weights is not None:
+        mask_side = 2 * math.ceil(mask_extent(weights) * voxel / target) + 1
     box_side = _next_odd_fast_length(math.ceil(FILTER_BOX_FACTOR * mask_side))
     room = math.ceil((box_side * target + 2 * FRINGE_ANGSTROM) / voxel)
     padded = _centred(density, _next_odd_fast_length(room))
     spectrum = _SmallSpectrum.of(padded, voxel, highest=0.5 / target)
     filtered, fine_voxel = spectrum.filtered(search).on_grid_of(target / OVERSAMPLING)
     box = (box_side,) * 3
-    mask = soft_sphere_mask((mask_side,) * 3, radius_voxels, MASK_EDGE_SIGMA_VOXELS, density)
     wedge = None if search.tilt_deg is None else wedge_mask(box, search.tilt_deg, density)
-    reach = math.ceil(mask_reach_voxels(radius_voxels, MASK_EDGE_SIGMA_VOXELS))
-    fine = _centred(filtered, math.ceil(box_side * target / fine_voxel) + 2)
-    return FineTemplate(fine, target / fine_voxel, mask, wedge, box, reach)
+    zoom = target / fine_voxel
+    fine = _centred(filtered, math.ceil(box_side * zoom) + 2)
+    if weights is None:
+        mask = soft_sphere_mask((mask_side,) * 3, radius_voxels, MASK_EDGE_SIGMA_VOXELS, density)
+        reach = math.ceil(mask_reach_voxels(radius_voxels, MASK_EDGE_SIGMA_VOXELS))
+        return FineTemplate(fine, zoom, mask, wedge, box, reach)
+    turning = _on_grid(weights, fine_voxel / voxel, 2 * math.ceil(mask_side * zoom / 2) + 3)
+    mask = _on_grid(weights, target / voxel, mask_side)
+    return FineTemplate(fine, zoom, mask, wedge, box, mask_side // 2, turning)
+
+
+def mask_extent(weights: Volume) -> float:
+    """Distance in voxels, from the middle of the box, of the farthest weight that counts; DataError if none does.
+
+    Half a voxel and the reach of trilinear interpolation are added.
+    """
+    if not (np.all(np.isfinite(weights)) and weights.min() >= 0 and weights.max() > 0):
+        raise DataError("a mask needs finite weights that are not negative, and some above 0")
+    places = np.argwhere(weights > MASK_NEGLIGIBLE * weights.max()) - (np.array(weights.shape) - 1) / 2
+    return float(np.linalg.norm(places, axis=1).max()) + 1.0
+
+
+def _on_grid(weights: Volume, zoom: float, side: int) -> Volume:
+    """Weights on a cube of ``side`` voxels that are ``zoom`` of theirs wide, about the same centre."""
+    return np.asarray(rotate_volume(weights, np.eye(3), output_shape=(side,) * 3, zoom=zoom, order=1))
 
 
 def _next_odd_fast_length(least: int) -> int:

@@ -119,7 +119,11 @@ class ReconstructionParameters:
 
     binning: int = 2
     """Fourier-crop factor of the images; the tomogram's voxels are this many image pixels wide."""
-    window: Literal["ram-lak", "shepp-logan", "hamming", "hann"] = "ram-lak"
+    window: Literal["ram-lak", "shepp-logan", "hamming", "hann", "sirt-like", "exact"] = "ram-lak"
+    """Filter of the lines: the ramp, plain or weakened towards Nyquist; what some rounds of SIRT would make of it; or
+    weights that are exact for these tilts and a sample as thick as the tomogram."""
+    sirt_iterations: int = 30
+    """Rounds that the filter ``sirt-like`` stands for."""
     thickness_voxels: int | None = None
     """Depth of the tomogram; None takes the sample's thickness."""
     taper_fraction: float = 0.05
@@ -135,6 +139,12 @@ class ReconstructionParameters:
     """Single pixels that many standard deviations off are replaced by their neighbours' median; None keeps them."""
     dose_weighting: bool = False
     """Weigh each image's detail by the dose the sample had received."""
+    ctf_correction: Literal["none", "phase-flip"] = "none"
+    """Turn back the phases that the microscope turned over, strip by strip along the tilt axis."""
+    amplitude_contrast: float = 0.07
+    """Share of absorption in the contrast, for ``ctf_correction``."""
+    defocus_handedness: Literal[1, -1] = 1
+    """-1 if, at a positive tilt, the side of the images at larger x is farther from focus, not nearer."""
     half_precision: bool = False
     """Store tomograms as float16: half the size, three digits."""
 

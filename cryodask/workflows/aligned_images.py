@@ -27,9 +27,9 @@ def aligned_images(
     stage: str = "images",
 ) -> RawArray:
     """Prepared images (tilt, y, x) of those that are used, in a file in ``folder``, which workers must see."""
-    tasks = image_tasks(series.alignment, parameters)
+    tasks = image_tasks(series.alignment, parameters, series.optics.get("defocus_um"))
     chosen = normalization or series_normalization(series, parameters)
-    how = preparation(geometry, parameters, chosen, series.optics.get("voltage_kv"))
+    how = preparation(geometry, parameters, chosen, series.optics)
     aligned = raw_array(folder / f"{stage}.raw", (len(tasks), *geometry.shape[1:]))
     delayed_tasks = preparation_tasks(series.images, tasks, how, aligned)
     execute(delayed_tasks, client=client, progress=progress, stage=f"{series.name} {stage.replace('_', ' ')}")

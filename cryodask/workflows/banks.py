@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from cryodask.io.store import Store
@@ -30,12 +31,13 @@ def write_bank(
     source: TemplateSource,
     search: SearchFilter,
     settings: LowRankSettings,
+    own: npt.NDArray[np.float64] | None = None,
 ) -> None:
     """Make the bank of one template and write it, whole, unless it is there."""
     group = bank_group(made_of)
     if store.is_complete(group, made_of):
         return
-    banks = make_banks(fine_template(source, search), settings)
+    banks = make_banks(fine_template(source, search), settings, own)
     basis, coarse = banks.fine.basis, banks.coarse.basis
     dataset = xr.Dataset(
         {
@@ -47,6 +49,7 @@ def write_bank(
             "coarse": (("coarse_rotation", "coarse_image"), banks.coarse.coefficients),
             "signs_zyx": (("flip", "axis"), basis.flips.signs_zyx),
             "characters": (("flip", "label"), basis.flips.characters),
+            "tried_flips": (("list",), np.full(1, len(banks.fine.tried.signs_zyx))),
         },
         attrs={
             "template": source.template_id,
@@ -74,9 +77,16 @@ def read_bank(store: Store, made_of: str) -> CoarseToFine:
         residual=values["residual"],
     )
     coarse = basis.first(int(found.attrs["coarse_components"]))
-    flips = len(values["signs_zyx"])
+    # Banks of earlier versions try all of them.
+    single = "tried_flips" in values and int(values["tried_flips"][0]) == 1
+    tried = basis.flips.only_identity() if single else basis.flips
     return CoarseToFine(
-        coarse=Bank(basis=coarse, coefficients=values["coarse"], first_id=len(values["fine"]) * flips),
-        fine=Bank(basis=basis, coefficients=values["fine"]),
+        coarse=Bank(
+            basis=coarse,
+            coefficients=values["coarse"],
+            first_id=len(values["fine"]) * len(tried.signs_zyx),
+            flips=tried,
+        ),
+        fine=Bank(basis=basis, coefficients=values["fine"], flips=tried),
         keep=float(found.attrs["keep"]),
     )

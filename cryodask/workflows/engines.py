@@ -62,10 +62,8 @@ class Engines:
         parameters: MatchingParameters,
         matrices: Matrices | None,
     ) -> None:
-        if matrices is not None and parameters.engine == "low-rank":
-            raise ConfigError("a list of angles of one's own needs the engine fft: use --engine fft, or auto")
         self.templates, self.parameters, self._first = templates, parameters, first
-        self._own_list = matrices is not None
+        self._own = matrices
         self._matrices = rotation_set(parameters.angular_step_deg) if matrices is None else matrices
         self._low_rank = low_rank_settings(parameters)
         self._rotations: dict[str, Matrices] = {}
@@ -74,14 +72,21 @@ class Engines:
         for template in templates:
             name, source = template.source.template_id, template.source
             kept = without_symmetry_mates(self._matrices, source.symmetry)
+            if source.mask is not None and parameters.engine == "low-rank":
+                raise ConfigError(
+                    f"the mask of {name} turns with it, which needs the engine fft: use --engine fft, or auto"
+                )
             choice = choose_engine(
-                "fft" if self._own_list else parameters.engine,
+                "fft" if source.mask is not None else parameters.engine,
                 radius_voxels=source.radius_angstrom / first.voxel_size_angstrom,
                 shape=first.shape,
                 tilt_deg=first.tilt_deg,
                 rotations=len(kept),
                 settings=self._low_rank,
+                own_list=matrices is not None,
             )
+            if source.mask is not None:
+                choice = EngineChoice(engine="fft", reason="its mask turns with it")
             _log.info("%s: engine %s, %s", name, choice.engine, choice.reason)
             self._choices[name], self._rotations[name] = choice, kept
 
@@ -91,7 +96,7 @@ class Engines:
 
     def widest_list(self) -> Matrices:
         """The rotations that most templates are searched at: the fine list of the low-rank engine, if any uses it."""
-        if any(map(self.is_low_rank, self._choices)):
+        if self._own is None and any(map(self.is_low_rank, self._choices)):
             return fine_rotations(self._first.tilt_deg, self._low_rank)
         return self._matrices
 
@@ -102,16 +107,14 @@ class Engines:
     def rotations_in(self, tomogram: SearchInput, name: str) -> Matrices:
         """What the rotation ids of a template's map count."""
         if self.is_low_rank(name):
-            return rotations_of(tomogram.tilt_deg, self._low_rank)
+            return rotations_of(tomogram.tilt_deg, self._low_rank, self._own)
         return self._rotations[name]
 
     def record(self, template: NamedTemplate, tomogram: SearchInput) -> dict[str, Any]:
         """What decides the maps besides template and tomogram, by engine."""
         if not self.is_low_rank(template.source.template_id):
             record: dict[str, Any] = {"rotations_per_task": self.parameters.rotations_per_task}
-            if self._own_list:
-                record["rotations"] = hashlib.sha256(self._matrices.astype("<f8").tobytes()).hexdigest()
-            return record
+            return record | self._own_record()
         radius_voxels = template.source.radius_angstrom / tomogram.voxel_size_angstrom
         return {
             "engine": "low-rank",
@@ -140,7 +143,13 @@ class Engines:
             "training": [TRAINING, HELD_OUT],
             "coarse_tolerance": COARSE_TOLERANCE,
             "largest_basis": LARGEST_BASIS,
+            **self._own_record(),
         }
+
+    def _own_record(self) -> dict[str, Any]:
+        if self._own is None:
+            return {}
+        return {"rotations": hashlib.sha256(self._own.astype("<f8").tobytes()).hexdigest()}
 
     def make_banks(
         self, maps: Store, search: SearchFilter, stage: str, client: Client | None, progress: Progress
@@ -155,9 +164,8 @@ class Engines:
             made_of = token(record)
             self._banks[name] = bank_group(made_of)
             if not maps.is_complete(bank_group(made_of), made_of):
-                tasks.append(
-                    delayed(write_bank, pure=False)(maps, made_of, record, template.source, search, self._low_rank)
-                )
+                wanted = (maps, made_of, record, template.source, search, self._low_rank, self._own)
+                tasks.append(delayed(write_bank, pure=False)(*wanted))
         if tasks:
             maps.annotate("banks", {"description": "low-rank bases of templates and coefficients of rotations"})
         execute(tasks, client=client, progress=progress, stage=stage)

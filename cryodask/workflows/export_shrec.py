@@ -48,14 +48,16 @@ class ShrecExport:
 
 def export_shrec(
     store: Store, output: Path, how: ShrecExport, *, progress: Progress, overwrite: bool = False
-) -> list[str]:
-    """Write every model of ``store`` into ``output``; returns the names of their folders.
+) -> dict[str, str]:
+    """Write every model of ``store`` into ``output``; returns the folder of each, by the model's name.
+
+    The layout numbers its folders: ``model_003`` goes to ``model_3``, and models of other names take the numbers after.
 
     A model appears whole or not at all. Raises ConfigError for a depth that is too small and a model to withhold that
     is not there, DataError for a folder in the way.
     """
     names = _models(store)
-    folders = {name: f"model_{int(name.removeprefix('model_'))}" for name in names}
+    folders = _numbered(names)
     withheld = {f"model_{number}" for number in how.withhold_truth}
     if unknown := sorted(withheld - set(folders.values())):
         raise ConfigError(
@@ -79,14 +81,21 @@ def export_shrec(
                     make_folder(truth.parent)
                     _split(partial, truth)
             stage.advance()
-    return list(folders.values())
+    return folders
+
+
+def _numbered(names: list[str]) -> dict[str, str]:
+    """Folder of each model: its own number, or one after the largest for a name without, in the order of names."""
+    numbers = {name: int(match[1]) for name in names if (match := re.fullmatch(r"model_(\d+)", name))}
+    others = (name for name in names if name not in numbers)
+    numbers |= {name: number for number, name in enumerate(others, start=max(numbers.values(), default=-1) + 1)}
+    return {name: f"model_{numbers[name]}" for name in sorted(names, key=numbers.__getitem__)}
 
 
 def _models(store: Store) -> list[str]:
     parts = {layout.TRUTH_KIND, layout.TILT_SERIES_KIND, layout.TOMOGRAM_KIND}
     entries = [entry for entry in store.groups() if entry.kind in parts and entry.complete]
     names = sorted({entry.path.partition("/")[0] for entry in entries})
-    names = [name for name in names if re.fullmatch(r"model_\d+", name)]
     if not names:
         raise DataError(f"{store.path} holds no finished model to export; simulate or reconstruct first")
     return names

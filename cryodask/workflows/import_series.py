@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cryodask.io.store import GroupSpec, Store, Variable
 from cryodask.io.store_spec import SCHEMA_VERSION
+from cryodask.model.alignment import FOCUS
 from cryodask.model.progress import Progress
 from cryodask.params.tokens import token
 from cryodask.workflows import layout
@@ -23,6 +24,9 @@ _UNITS = {
     "dose_e_per_a2": "1/angstrom^2",
     "prior_dose_e_per_a2": "1/angstrom^2",
     "acquisition_order": "1",
+    "defocus_um": "um",
+    "astigmatism_um": "um",
+    "astigmatism_deg": "degree",
     "excluded": "1",
 }
 
@@ -90,5 +94,6 @@ def _columns(series: Series) -> dict[str, npt.NDArray[np.float64]]:
         "dose_e_per_a2": alignment.dose_e_per_a2,
         "prior_dose_e_per_a2": alignment.prior_dose_e_per_a2,
         "acquisition_order": alignment.acquisition_order,
+        **{name: getattr(alignment, name) for name in FOCUS},
     }
     return {name: np.asarray(values, dtype=np.float64) for name, values in columns.items() if values is not None}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from cryodask.io.store_spec import SCHEMA_VERSION
 from cryodask.kernels.rotations import coverage
 from cryodask.model.particles import Particles
 from cryodask.model.progress import Progress
-from cryodask.model.source import BlockSource
 from cryodask.ops import matching as ops
 from cryodask.ops import picking
 from cryodask.ops.low_rank import rescored_peaks, search_low_rank
+from cryodask.ops.search_region import no_scores, searched_tiles
 from cryodask.ops.templates import SearchFilter, fine_template, template_settings
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import MatchingParameters
@@ -41,7 +42,7 @@ class MatchJob:
     parameters: MatchingParameters
     dark: bool = True
     matrices: Matrices | None = None
-    """(n, 3, 3) a user's own rotations, in place of those of the angular step; only the exact engine takes them."""
+    """(n, 3, 3) a user's own rotations, in place of those of the angular step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +161,7 @@ class _Search:
             tilt_deg=tomogram.tilt_deg,
             dark=self.job.dark,
             optics=tomogram.optics,
+            phase_flipped=tomogram.phase_flipped,
         )
         # A process killed between its block and the end leaves nothing to do, and no gains either.
         if self.maps.prepare(group, spec, overwrite=self.overwrite) or not self.maps.is_complete(group):
@@ -182,6 +184,10 @@ class _Search:
             "template_sampling": template_settings(),
             **self.engines.record(template, tomogram),
         }
+        if template.mask_token:
+            record["mask"] = template.mask_token
+        if tomogram.searched is not None:
+            record["searched"] = tomogram.searched_token
         shape = tomogram.shape
         parts = ops.tiles(shape, record["tile_voxels"])
         chunks = tuple(min(n, ops.CHUNK_VOXELS) for n in shape)
@@ -203,23 +209,30 @@ class _Search:
         filtered = self.maps.source(layout.search_group(tomogram.name), "image")
         if self.engines.is_low_rank(template.source.template_id):
             banks = delayed(read_bank, pure=False)(self.maps, self.engines.bank_token(template, search))
-            return [self._low_rank_task(group, block, parts[block], filtered, fine, banks) for block in pending]
-        matrices = self.engines.rotations_in(tomogram, template.source.template_id)
-        return [self._tile_task(group, block, parts[block], filtered, fine, matrices) for block in pending]
+            find = partial(self._low_rank_result, banks=banks)
+        else:
+            find = partial(
+                self._exact_result, matrices=self.engines.rotations_in(tomogram, template.source.template_id)
+            )
+        inside = searched_tiles(tomogram.searched, parts)
+        tasks = []
+        for block in pending:
+            tile = parts[block]
+            if inside[block]:
+                prepared = delayed(ops.prepare_tile, pure=False)(filtered, tile, fine, tomogram.searched)
+                core = delayed(ops.core_of, pure=False)(find(prepared, fine=fine), tile, filtered.shape, fine)
+            else:
+                core = delayed(no_scores, pure=False)(tile)
+            tasks.append(delayed(_write_scores, pure=False)(self.maps, group, block, tile, core))
+        return tasks
 
-    def _low_rank_task(
-        self, group: str, block: int, tile: ops.Tile, filtered: BlockSource, fine: Delayed, banks: Delayed
-    ) -> Delayed:
-        prepared = delayed(ops.prepare_tile, pure=False)(filtered, tile, fine)
-        found = delayed(search_low_rank, pure=False)(prepared, banks)
-        core = delayed(ops.core_of, pure=False)(found, tile, filtered.shape, fine)
-        task: Delayed = delayed(_write_scores, pure=False)(self.maps, group, block, tile, core)
-        return task
+    def _low_rank_result(self, prepared: Delayed, *, fine: Delayed, banks: Delayed) -> Delayed:
+        del fine
+        found: Delayed = delayed(search_low_rank, pure=False)(prepared, banks)
+        return found
 
-    def _tile_task(
-        self, group: str, block: int, tile: ops.Tile, filtered: BlockSource, fine: Delayed, matrices: Matrices
-    ) -> Delayed:
-        prepared = delayed(ops.prepare_tile, pure=False)(filtered, tile, fine)
+    def _exact_result(self, prepared: Delayed, *, fine: Delayed, matrices: Matrices) -> Delayed:
+        """A tree of batches of rotations."""
         ranges = ops.batches(len(matrices), self.job.parameters.rotations_per_task)
         results = [
             delayed(ops.search_batch, pure=False)(prepared, fine, matrices[first:last], first) for first, last in ranges
@@ -227,9 +240,8 @@ class _Search:
         while len(results) > 1:
             pairs = [results[i : i + 2] for i in range(0, len(results), 2)]
             results = [delayed(ops.merge, pure=False)(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-        core = delayed(ops.core_of, pure=False)(results[0], tile, filtered.shape, fine)
-        task: Delayed = delayed(_write_scores, pure=False)(self.maps, group, block, tile, core)
-        return task
+        merged: Delayed = results[0]
+        return merged
 
     def pick(
         self, tomogram: SearchInput, client: Client | None, progress: Progress

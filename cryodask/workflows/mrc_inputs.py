@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import ConfigError, DataError
+from cryodask.io.alignments.mdoc import read_mdoc
 from cryodask.io.mrc import read_volume
 from cryodask.io.store_spec import check_name
 
@@ -98,6 +99,17 @@ def _file_hash(path: Path, *settings: float) -> str:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(repr(settings).encode())
     return digest.hexdigest()
+
+
+def read_acquired_tilts(path: Path) -> tuple[float, ...]:
+    """Angles in degrees in the order of acquisition: SerialEM's .mdoc, by its dates, or a list that has that order.
+
+    DataError for a file that is neither.
+    """
+    if path.suffix.lower() != ".mdoc":
+        return read_tilt_angles(path)
+    mdoc = read_mdoc(path)
+    return tuple(mdoc.tilt_deg[np.argsort(mdoc.acquisition_order)].tolist())
 
 
 def read_tilt_angles(path: Path) -> tuple[float, ...]:

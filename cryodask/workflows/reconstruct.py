@@ -103,7 +103,7 @@ def reconstruct_into_store(
             geometry=geometry,
             parameters=parameters,
             record=_record(series, parameters, normalization, suffix),
-            attrs=tomogram_attrs(series, geometry, tilts),
+            attrs=tomogram_attrs(series, geometry, parameters, tilts),
             pyramid=job.variant == "tomogram",
         )
         for suffix, tilts in _halves(geometry, job)
@@ -177,11 +177,16 @@ def _record(
 
 
 def tomogram_attrs(
-    series: Series, geometry: ops.ReconstructionGeometry, tilts: Sequence[int] | None = None
+    series: Series,
+    geometry: ops.ReconstructionGeometry,
+    parameters: ReconstructionParameters,
+    tilts: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """What a search needs to know of a tomogram: sizes, tilts and, where the series tells them, the optics."""
     angles = geometry.tilt_deg if tilts is None else [geometry.tilt_deg[index] for index in tilts]
-    return {"voxel_size_angstrom": geometry.voxel_size_angstrom, "tilt_deg": list(angles), **series.optics}
+    corrected = {} if parameters.ctf_correction == "none" else {"ctf_correction": parameters.ctf_correction}
+    sizes = {"voxel_size_angstrom": geometry.voxel_size_angstrom, "tilt_deg": list(angles)}
+    return {**sizes, **series.optics, **corrected}
 
 
 def _run(

@@ -21,7 +21,8 @@ from cryodask.model.progress import Progress
 from cryodask.model.source import ArraySource, BlockSource
 from cryodask.model.structure import Structure
 from cryodask.ops.matching import EDGE_FRACTION
-from cryodask.ops.templates import MASK_EDGE_SIGMA_VOXELS, TemplateSource
+from cryodask.ops.search_region import SearchRegion
+from cryodask.ops.templates import MASK_EDGE_SIGMA_VOXELS, TemplateSource, mask_extent
 from cryodask.params.schema import SampleParameters
 from cryodask.workflows import layout
 from cryodask.workflows.densities import make_densities
@@ -43,7 +44,11 @@ class SearchInput:
     voxel_size_angstrom: float
     tilt_deg: tuple[float, ...] | None = None
     optics: Mapping[str, float] = field(default_factory=dict)
+    phase_flipped: bool = False
     token: str
+    searched: SearchRegion | None = None
+    """Where particles are searched; None for everywhere."""
+    searched_token: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,6 +62,8 @@ class NamedTemplate:
 
     source: TemplateSource
     token: str
+    mask_token: str = ""
+    """Of a mask that turns with the template, if it has one."""
 
 
 # -- tomograms -----------------------------------------------------------------------------------------------------
@@ -109,6 +116,7 @@ def _search_input(tomogram: Tomogram, name: str, image: BlockSource, token: str)
         voxel_size_angstrom=tomogram.voxel_size_angstrom,
         tilt_deg=tomogram.tilt_deg,
         optics=tomogram.optics,
+        phase_flipped=tomogram.phase_flipped,
         token=token,
     )
 
@@ -172,6 +180,10 @@ def template_of_mrc(path: Path, *, voxel_size_angstrom: float | None) -> NamedTe
     Its mask is a sphere about that centre, as wide as the density that exceeds a tenth of the maximum, or as the box.
     """
     read = read_mrc_input(path, voxel_size_angstrom, "--template-voxel-size")
+    if read.values.min() == read.values.max() > 0:
+        raise DataError(
+            f"template {path} is constant, {read.values.max():g} in every voxel: it has no shape to search for"
+        )
     threshold = MASK_FRACTION * float(read.values.max())
     if not threshold > 0:
         raise DataError(f"template {path} has no positive density: particles must be positive (invert it first)")
@@ -195,6 +207,9 @@ def require_room(tomograms: Iterable[SearchInput], templates: Iterable[NamedTemp
         for template in found:
             radius = template.source.radius_angstrom
             reach = math.ceil(mask_reach_voxels(radius / voxel, MASK_EDGE_SIGMA_VOXELS))
+            if template.source.mask is not None:
+                weights = template.source.mask.read((slice(None),) * 3)
+                reach = math.ceil(mask_extent(weights) * template.source.voxel_size_angstrom / voxel)
             margin = EDGE_FRACTION * reach
             if radius < LEAST_RADIUS_VOXELS * voxel or math.floor(min(tomogram.shape) - margin) <= math.ceil(margin):
                 size = " x ".join(f"{n * voxel:.4g}" for n in tomogram.shape)
@@ -268,10 +283,19 @@ def _mrc_files(path: Path, notices: list[str]) -> list[Path]:
     if (path / MANIFEST).exists():
         return []
     files = sorted(file for file in path.iterdir() if file.is_file() and is_mrc(file))
+    stems = {_stem(file) for file in files}
+    masks = [file for file in files if _stem(file).endswith("_mask") and _stem(file).removesuffix("_mask") in stems]
+    if masks:
+        notices.append(f"{', '.join(m.name for m in masks)} in {path} left out of the templates: give masks by --masks")
+        files = [file for file in files if file not in masks]
     others = [file.name for file in sorted(path.iterdir()) if file.is_file() and is_structure_file(file)]
     if files and others:
         notices.append(f"{', '.join(others)} in {path} left out: the folder's densities are the templates")
     return files
+
+
+def _stem(path: Path) -> str:
+    return path.name.partition(".")[0]
 
 
 def open_templates(

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.io.alignments import aretomo, imod, mdoc, warp
+from cryodask.io.alignments.defocus import read_defocus
 from cryodask.io.mrc_stack import clean_name, open_stack
-from cryodask.model.alignment import TiltAlignment, rotation_xy
+from cryodask.model.alignment import FOCUS, TiltAlignment, rotation_xy
 from cryodask.workflows.series import Series
 
 Floats = npt.NDArray[np.float64]
@@ -42,6 +43,7 @@ class StackOptions:
     aln: Path | None = None
     mdoc: Path | None = None
     warp: Path | None = None
+    defocus: Path | None = None
     pixel_size_angstrom: float | None = None
     tilt_axis_deg: float | None = None
     x_tilt_deg: float | None = None
@@ -75,6 +77,8 @@ class Found:
     dose: Floats | None = None
     prior_dose: Floats | None = None
     order: npt.NDArray[np.int64] | None = None
+    focus: dict[str, Floats] = field(default_factory=dict)
+    """Defocus and astigmatism, named as in ``TiltAlignment``."""
     pixel_size_angstrom: float | None = None
     optics: dict[str, float] = field(default_factory=dict)
 
@@ -98,6 +102,10 @@ def stack_series(path: Path, options: StackOptions, scratch: Path) -> tuple[Seri
     _use_single_files(found, options)
     if options.mdoc is not None:
         _use_mdoc(found, options.mdoc)
+    if options.defocus is not None:
+        measured = read_defocus(options.defocus, found.count)
+        found.focus = {"defocus_um": measured.defocus_um}
+        found.notices += [f"the {name} in {options.defocus} is not followed" for name in measured.ignored]
     alignment = make_alignment(found, options)
     if pixel is None:
         pixel = found.pixel_size_angstrom
@@ -184,6 +192,7 @@ def take(found: Found, alignment: TiltAlignment, source: str) -> None:
     found.excluded, found.excluded_source = tuple(np.flatnonzero(alignment.excluded).tolist()), source
     found.prior_dose, found.dose = alignment.prior_dose_e_per_a2, alignment.dose_e_per_a2
     found.order = alignment.acquisition_order
+    found.focus = {name: values for name in FOCUS if (values := getattr(alignment, name)) is not None}
 
 
 def _use_tilt_com(found: Found, path: Path, options: StackOptions) -> None:
@@ -321,6 +330,7 @@ def make_alignment(found: Found, options: StackOptions) -> TiltAlignment:
         dose_e_per_a2=found.dose,
         prior_dose_e_per_a2=found.prior_dose,
         acquisition_order=found.order,
+        **found.focus,
     )
 
 
@@ -392,6 +402,7 @@ def source_of(path: Path, alignment: TiltAlignment, pixel: float) -> dict[str, o
     parts += [
         alignment.excluded,
         *(p for p in (alignment.prior_dose_e_per_a2, alignment.dose_e_per_a2) if p is not None),
+        *(values for name in FOCUS if (values := getattr(alignment, name)) is not None),
     ]
     numbers = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
     return {"stack": content, "alignment": numbers, "pixel_size_angstrom": pixel}

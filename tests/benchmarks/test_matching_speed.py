@@ -1,8 +1,9 @@
-"""Template matching on one core: both engines against pyTME, the fused product against a plain one, and fidelity.
+"""Template matching on one core: both engines against pyTME, and the fused product against a plain one.
 
-Processor time, one thread each (set OMP_NUM_THREADS=1), in one run. The low-rank searches are of four real structures
-in 128^3 voxels of 10 angstrom: tilts of +-60 degrees, CTF at 3.65 um, low-pass 40 angstrom, all rotations of the 7
-degree list, coarse list 18 degrees, 2 % kept; bank included, training given apart.
+Processor time, one thread each (set OMP_NUM_THREADS=1), in one run. Products of matrices go to the BLAS of numpy and
+scipy: variables that keep it from the machine's own instructions (OPENBLAS_CORETYPE) halve their rate. The low-rank
+searches are of four real structures in 128^3 voxels of 10 angstrom: tilts of +-60 degrees, CTF at 3.65 um, low-pass 40
+angstrom, all rotations of the 7 degree list, coarse list 18 degrees, 2 % kept; bank included, training given apart.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from scipy.spatial.transform import Rotation
 from cryodask.io.structures import load_structure_set
 from cryodask.kernels.correlation import best_scores, search_volume
 from cryodask.kernels.fast.low_rank import best_rotation
-from cryodask.kernels.flips import flipped, flips_of, representatives
+from cryodask.kernels.flips import representatives
 from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.low_rank_basis import LowRankBasis, build_basis
 from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
-from cryodask.kernels.peaks import extract_peaks
 from cryodask.kernels.resample import rotate_volume
 from cryodask.kernels.spectrum import gaussian_low_pass
 from cryodask.kernels.templates import prepare_template
@@ -52,8 +52,8 @@ SEARCH = SearchFilter(
     dark=True,
     optics={"voltage_kv": 300.0, "defocus_um": 3.65, "spherical_aberration_mm": 2.7},
 )
-SPEED_UPS = {"3gl1": 250, "1bxn": 150, "1u6g": 80, "4cr2": 20}
-"""Least ratios to pyTME: the first three are what is aimed at, 28 is aimed at for 4cr2 and not reached yet."""
+SPEED_UPS = {"3gl1": 250, "1bxn": 150, "1u6g": 80, "4cr2": 28}
+"""Least ratios to pyTME."""
 
 
 def processor_seconds(call: Callable[[], object]) -> float:
@@ -166,45 +166,5 @@ def test_fused_product_against_a_plain_one() -> None:
     plain = statistics.median(processor_seconds(lambda: np.matmul(coefficients, maps, out=out)) for _ in range(5))
     rate = 4 * rotations * voxels / ours
     print(f"K = 96: {rate / 1e9:.2f} G voxel rotations/s; {plain / ours:.0%} of the plain product's rate")
-    assert rate > 1.5e9
+    assert rate > 2.5e9
     assert plain > 0.7 * ours
-
-
-@pytest.mark.parametrize("class_id", ["3gl1", "1bxn", "1u6g"])
-def test_fidelity_against_the_exact_search(class_id: str, shared_data: Path) -> None:
-    """A tenth of the rotations (15 degrees) in 64^3 voxels: the exact maxima that the low-rank search finds too."""
-    template = template_of(shared_data, class_id)
-    values = volume(64, seed=3)
-    flips = flips_of(template.wedge, template.box)
-    half = template.mask.shape[0] // 2
-    planted = [(16, 16, 16), (16, 46, 40), (46, 18, 44), (46, 46, 18)]
-    turned = template.at_rotations(Rotation.random(len(planted), random_state=6).as_matrix())
-    for place, one in zip(planted, turned, strict=True):
-        values[tuple(slice(p - half, p + half + 1) for p in place)] += 0.5 * one
-    plan = search_volume(values, template.mask, mean_and_deviation=(0.0, 1.0))
-    basis = build_basis(sampler_of(template), 0.1)
-    many, few = representatives(15.0, flips), representatives(COARSE_DEG, flips)
-    every = flipped(many, flips)
-    exact, _ = best_scores(plan, template.at_rotations(every), range(len(every)))
-    coarse = basis.first(basis.components(0.3))
-    sampler = sampler_of(template)
-    made = CoarseToFine(
-        coarse=Bank(basis=coarse, coefficients=coarse.coefficients(sampler, few), first_id=len(every)),
-        fine=Bank(basis=basis, coefficients=basis.coefficients(sampler, many)),
-        keep=KEEP,
-    )
-    found, _ = low_rank_scores(plan, made)
-    lists = [
-        extract_peaks(m, exclusion_radius_voxels=half * 0.6, max_peaks=c)[0] for m, c in ((exact, 50), (found, 100))
-    ]
-    near = np.abs(lists[0][:, None] - lists[1][None]).max(axis=2).min(axis=1) <= 1
-    seen = [np.abs(lists[1] - np.array(p)).max(axis=1).min() <= 1 for p in planted]
-    inner = found[(slice(half, -half),) * 3], exact[(slice(half, -half),) * 3]
-    kept = inner[1] > np.quantile(inner[1], 0.99)
-    rms = float(np.sqrt(((inner[0] - inner[1])[kept] ** 2).mean()))
-    print(
-        f"{class_id}: {near.mean():.2f} of the exact top 50 within 1 voxel, "
-        f"planted {sum(seen)}/4, rms of the best {rms:.4f}"
-    )
-    assert all(seen)
-    assert near.mean() >= 0.9

@@ -43,6 +43,30 @@ def test_simulate_makes_a_data_set_and_does_it_once(call: Call, example: Example
     assert written_at(example.data) == before
 
 
+def test_simulate_takes_the_tilts_of_a_recorded_series(call: Call, tmp_path: Path) -> None:
+    taken = {-3.0: "15:24:00", 0.0: "15:20:00", 3.0: "15:22:00"}  # the order of an .mdoc's sections is another
+    mdoc = tmp_path / "a.mdoc"
+    mdoc.write_text(
+        "PixelSpacing = 2.5\nImageFile = a.mrc\n\n"
+        + "".join(
+            f"[ZValue = {index}]\nTiltAngle = {tilt}\nDateTime = 30-Nov-15  {time}\n\n"
+            for index, (tilt, time) in enumerate(taken.items())
+        )
+    )
+    listed = tmp_path / "a.rawtlt"
+    listed.write_text("0\n3\n-3\n")
+    series = []
+    for file in (mdoc, listed):
+        data = file.with_suffix(".zarr")
+        assert call("simulate", "-o", data, *TINY, "--tilt-angles", file).exit_code == 0
+        series.append(Store(data).open("model_000/tilt_series").load())
+        shutil.rmtree(data)
+    one, other = series
+    assert one.equals(other)
+    assert one.tilt_deg.values.tolist() == [-3, 0, 3]
+    assert one.acquisition_order.values.tolist() == [2, 0, 1]
+
+
 def test_reconstruct_into_another_data_set_gives_the_same_tomogram(
     call: Call, example: Example, tmp_path: Path
 ) -> None:

@@ -7,7 +7,9 @@ import json
 import numpy as np
 
 from cryodask.io.mrc import read_volume
+from cryodask.io.pick_files import read_picks
 from cryodask.io.store import Store
+from cryodask.kernels.rotations import matrix_from_relion_zyz_deg, matrix_from_zxz_deg
 from tests.cli.conftest import CLASSES, SYNC, Call, Example
 
 EVERYTHING = (slice(None),) * 3
@@ -45,9 +47,17 @@ def test_angles_of_ones_own(call: Call, example: Example) -> None:
     record = json.loads((out / "job.json").read_text())
     assert record["rotations"] == 3
     assert record["covering_radius_deg"] > 60
-    refused = call("match", example.data, "-o", out, "--angles", angles, "--engine", "low-rank", "--overwrite", *SYNC)
-    assert refused.exit_code == 2
-    assert "needs the engine fft" in refused.err
+    low = example.folder / "own_angles_low_rank"
+    arguments = ("--angles", angles, "--engine", "low-rank", "--set", "matching.threshold_z=3", *SYNC)
+    assert call("match", example.data, "-o", low, *arguments).exit_code == 0
+    record = json.loads((low / "job.json").read_text())
+    assert record["engine"] == "low-rank"
+    assert record["rotations"] == 3
+    picks = read_picks(low / "picks.star")
+    assert len(picks) > 0
+    found = matrix_from_zxz_deg(picks.zxz_deg)
+    given = matrix_from_relion_zyz_deg(np.array([[0, 0, 0], [0, 90, 0], [90, 90, 0]]))
+    assert np.abs(found[:, None] - given[None]).max(axis=(2, 3)).min(axis=1).max() < 1e-6
 
 
 def test_the_low_rank_engine_by_name(call: Call, example: Example) -> None:

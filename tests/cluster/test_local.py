@@ -17,7 +17,7 @@ from dask.delayed import delayed
 
 from cryodask.cluster import ClusterSpec, Session, connect, existing, local, performance_report
 from cryodask.cluster.environment import MEMORY_LIMITS, SINGLE_THREADED
-from cryodask.cluster.spec import LEAST_MEMORY_BYTES
+from cryodask.cluster.sizes import LEAST_MEMORY_BYTES
 from cryodask.errors import ClusterError, ConfigError
 from cryodask.workflows.plan import WORKER_BASELINE_BYTES
 

@@ -78,8 +78,8 @@ def test_gpu_jobs_and_forbidden_directives() -> None:
 def test_where_jobs_write_is_the_sites_choice() -> None:
     assert "#SBATCH --output=logs/cryodask-%j.out" in job_script(spec(SlurmSite(log_folder="logs"))).splitlines()
     assert not Path("logs").exists()  # nothing is made to describe it
-    with dask.config.set({"jobqueue.slurm.log-directory": "/tmp"}):
-        assert "#SBATCH -o /tmp/cryodask-%J.out" in job_script(spec(SlurmSite())).splitlines()
+    with dask.config.set({"jobqueue.slurm.log-directory": "/var/log"}):
+        assert "#SBATCH -o /var/log/cryodask-%J.out" in job_script(spec(SlurmSite())).splitlines()
 
 
 def test_what_is_missing_is_said() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from cryodask.backend import portable_only, to_host
 from cryodask.errors import ConfigError
 from cryodask.kernels.correlation import SearchVolume, best_scores, search_volume
 from cryodask.kernels.flips import flipped, flips_of, representatives
@@ -16,6 +19,7 @@ from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
 from cryodask.kernels.rescoring import NEIGHBOURS, exact_scores
 from cryodask.kernels.rotations import coverage, rotation_set
 from cryodask.kernels.templates import prepared_templates, soft_sphere_mask, wedge_mask
+from tests.conftest import Namespace
 
 EVEN, UNEVEN = tuple(range(-60, 61, 6)), tuple(range(-48, 61, 6))
 SIDE = 36
@@ -193,3 +197,45 @@ def test_a_basis_for_another_mask_is_refused(basis: LowRankBasis) -> None:
         low_rank_scores(other, banks(basis, keep=1.0))
     with pytest.raises(ConfigError, match="share of the voxels"):
         banks(basis, keep=0.0)
+
+
+def test_every_library_makes_the_same_basis_and_scores(arrays: Namespace, basis: LowRankBasis) -> None:
+    given, values = sampler(), volume(3)
+    assert given.transfer is not None
+    on_device = replace(
+        given,
+        density=arrays.asarray(given.density),
+        mask=arrays.asarray(given.mask),
+        transfer=arrays.asarray(given.transfer),
+    )
+    with portable_only():
+        made = build_basis(on_device, 0.1)
+        assert abs(len(made.kernels) - len(basis.kernels)) <= 1
+        rotations = Rotation.random(12, random_state=2).as_matrix()
+        # Eigenvectors are free in sign, and within equal eigenvalues; what they span is not.
+        images = [
+            np.einsum("rk,kzyx->rzyx", each.coefficients(source, rotations), each.kernels)
+            for each, source in ((made, on_device), (basis, given))
+        ]
+        assert np.abs(images[0] - images[1]).max() < 0.02 * np.abs(images[1]).max()
+        np.testing.assert_allclose(
+            basis.coefficients(on_device, rotations), basis.coefficients(given, rotations), atol=2e-6
+        )
+        where = search_volume(
+            arrays.asarray(values),
+            arrays.asarray(given.mask),
+            mean_and_deviation=(0.0, 1.0),
+            valid=arrays.asarray(np.indices(values.shape).sum(axis=0) > 20),
+        )
+        score, ids = low_rank_scores(where, banks(basis, keep=0.1))
+    assert score.dtype == arrays.xp.float32
+    assert ids.dtype == arrays.xp.int32
+    on_host = search_volume(
+        values, given.mask, mean_and_deviation=(0.0, 1.0), valid=np.indices(values.shape).sum(axis=0) > 20
+    )
+    compiled, compiled_ids = low_rank_scores(on_host, banks(basis, keep=0.1))
+    # A voxel at the border of what is kept may be kept by one path only.
+    differing = ~np.isclose(to_host(score), compiled, atol=1e-5, equal_nan=True)
+    assert differing.mean() < 1e-3
+    assert (to_host(ids) != compiled_ids).mean() < 2e-3
+    np.testing.assert_array_equal(np.isnan(to_host(score)), np.isnan(compiled))

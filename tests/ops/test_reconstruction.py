@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +34,13 @@ from cryodask.ops.reconstruction import (
     make_slab,
     preparation,
     preparation_tasks,
+    reconstruct_slab,
     reconstruct_slab_bytes,
     slab_tasks,
     slabs,
 )
 from cryodask.params.schema import ReconstructionParameters
+from tests.conftest import Namespace
 from tests.tiny import centroid, gaussian, keys_of, nothing_computes
 
 NY, NX, NZ = 48, 64, 32
@@ -163,6 +165,21 @@ def test_fractional_shifts_are_undone() -> None:
 def test_slabs_of_any_height_have_the_bits_of_the_whole(few: TiltSeries, rows: int) -> None:
     parameters = replace(PARAMETERS, slab_voxels=rows)
     assert reconstructed(few, parameters).tobytes() == reconstructed(few, replace(PARAMETERS, slab_voxels=NY)).tobytes()
+
+
+@pytest.mark.parametrize("window", ["ram-lak", "sirt-like", "exact"])
+def test_a_slab_on_another_device_is_the_same(
+    arrays: Namespace, window: Literal["ram-lak", "sirt-like", "exact"]
+) -> None:
+    """What a GPU worker does, as far as it shows without a GPU."""
+    geometry = ReconstructionGeometry((-30.0, 0.0, 41.0), (12, 9, 20), 10.0)
+    lines = np.random.default_rng(0).standard_normal((3, 9, 20)).astype(np.float32)
+    task = partial(
+        reconstruct_slab, ArraySource(lines), (2, 7), geometry, replace(PARAMETERS, window=window, sirt_iterations=3)
+    )
+    there = task(like=arrays.asarray(np.zeros(0, np.float32)))
+    assert isinstance(there, np.ndarray)
+    np.testing.assert_allclose(there, task(), atol=2e-6)
 
 
 def test_an_image_becomes_contrast_about_its_mean() -> None:

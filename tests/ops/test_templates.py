@@ -69,6 +69,15 @@ def test_what_lies_off_the_centre_turns_about_it(size: int) -> None:
         np.testing.assert_allclose(found, turned / TARGET, atol=0.1)
 
 
+def test_templates_of_a_phase_flipped_tomogram_have_one_sign() -> None:
+    k = np.linspace(0.0, 0.05, 200, dtype=np.float32)
+    recorded = replace(PLAIN, optics=OPTICS, low_pass_angstrom=20.0)
+    seen, flipped = (replace(recorded, phase_flipped=flag).radial(k, contrast=True) for flag in (False, True))
+    assert seen.min() < 0 < seen.max()
+    assert flipped.max() <= 0
+    np.testing.assert_array_equal(np.abs(seen), np.abs(flipped))
+
+
 @pytest.mark.parametrize("voxel", [2.5, 4.0])
 def test_a_low_passed_gaussian_is_a_wider_gaussian(voxel: float) -> None:
     # Half at 1 / LOW_PASS is exp(-2 pi^2 s^2 k^2) with s^2 = ln 2 / (2 pi^2) LOW_PASS^2: variances add.

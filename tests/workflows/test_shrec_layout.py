@@ -205,6 +205,17 @@ def test_a_model_without_a_class_mask_gets_one_from_its_ids(tmp_path: Path) -> N
     np.testing.assert_array_equal(with_mask, without)
 
 
+def test_models_of_any_name_get_a_number(reference: Reference, tmp_path: Path) -> None:
+    named = tmp_path / "named.zarr"
+    shutil.copytree(reference.store.path, named)
+    for name in ("TS_02", "TS_01"):
+        shutil.copytree(named / "model_000", named / name)
+    folders = export_shrec(Store(named), tmp_path / "out", ShrecExport(), progress=NullProgress())
+    assert folders == {"model_000": "model_0", "TS_01": "model_1", "TS_02": "model_2"}
+    first, third = (read_stack(tmp_path / "out" / f"model_{n}" / "projections.mrc")[0] for n in (0, 2))
+    np.testing.assert_array_equal(first, third)
+
+
 def test_labels_are_the_benchmarks_where_all_classes_are() -> None:
     assert shrec_labels(["1bxn", "1s3x", "fiducial"]) == {"1bxn": 4, "1s3x": 12, "fiducial": 15}
     assert shrec_labels(["1bxn", "other"]) == {"1bxn": 1, "other": 2}

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cryodask.errors import DataError
 from cryodask.io.alignments.text import finite, read_text
 from cryodask.io.star_blocks import Block, read_blocks
 from cryodask.model.alignment import TiltAlignment, accumulated_dose
+from cryodask.units import ANGSTROM_PER_UM
+
+Floats = npt.NDArray[np.float64]
 
 _SECTION = re.compile(r"(\d+)@(.+)")
 
@@ -129,7 +133,21 @@ def _alignment(path: Path, rows: list[_Row], pixel_size_angstrom: float) -> Tilt
         shift_y_px=np.array(column("rlnTomoYShiftAngst")) / pixel_size_angstrom,
         prior_dose_e_per_a2=exposure,
         acquisition_order=order,
+        **_focus(rows),
     )
+
+
+def _focus(rows: list[_Row]) -> dict[str, Floats]:
+    """Defocus and astigmatism where every tilt has them; RELION's are in angstrom, U the larger, its angle from x."""
+    names = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
+    if rows[0].text(names[0]) is None:
+        return {}
+    u, v, angle = (np.array([row.number(name, 0.0 if name == names[2] else None) for row in rows]) for name in names)
+    return {
+        "defocus_um": (u + v) / 2 / ANGSTROM_PER_UM,
+        "astigmatism_um": (u - v) / ANGSTROM_PER_UM,
+        "astigmatism_deg": angle,
+    }
 
 
 def _image(text: str) -> tuple[str, int]:
@@ -236,5 +254,19 @@ def _tilt_table(tomogram: TomogramToWrite) -> pd.DataFrame:
             "rlnTomoXShiftAngst": kept.shift_x_px * tomogram.pixel_size_angstrom,
             "rlnTomoYShiftAngst": kept.shift_y_px * tomogram.pixel_size_angstrom,
             "rlnMicrographPreExposure": np.zeros(len(kept)) if exposure is None else exposure,
+            **_focus_columns(kept),
         }
     )
+
+
+def _focus_columns(alignment: TiltAlignment) -> dict[str, Floats]:
+    mean, difference, angle = alignment.defocus_um, alignment.astigmatism_um, alignment.astigmatism_deg
+    if mean is None:
+        return {}
+    if difference is None or angle is None:
+        difference = angle = np.zeros(len(alignment))
+    return {
+        "rlnDefocusU": (mean + difference / 2) * ANGSTROM_PER_UM,
+        "rlnDefocusV": (mean - difference / 2) * ANGSTROM_PER_UM,
+        "rlnDefocusAngle": angle,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree  # for writing; what strangers wrote is parsed by defusedxml
 
 import numpy as np
@@ -16,6 +17,9 @@ from cryodask.model.alignment import TiltAlignment, accumulated_dose
 Floats = npt.NDArray[np.float64]
 
 _TRUTH = {"true": True, "false": False}
+
+_GRIDS = {"GridCTF": "defocus_um", "GridCTFDefocusDelta": "astigmatism_um", "GridCTFDefocusAngle": "astigmatism_deg"}
+"""What Warp found of each tilt's focus, and our names."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,6 +60,7 @@ def read_warp(path: Path, pixel_size_angstrom: float | None = None) -> WarpSerie
     columns = {name: _numbers(root, name, path, count) for name in ("AxisAngle", "AxisOffsetX", "AxisOffsetY", "Dose")}
     dose = columns["Dose"]
     shift_x, shift_y = (zero if (c := columns[f"AxisOffset{axis}"]) is None else c for axis in "XY")
+    focus: dict[str, Any] = {field: _grid(root, name, path, count) for name, field in _GRIDS.items()}
     alignment = TiltAlignment.of(
         0.0 - angles,
         source=str(path),
@@ -65,6 +70,7 @@ def read_warp(path: Path, pixel_size_angstrom: float | None = None) -> WarpSerie
         excluded=~_flags(root, "UseTilt", path, count),
         prior_dose_e_per_a2=dose,
         acquisition_order=None if dose is None else np.argsort(np.argsort(dose, kind="stable"), kind="stable"),
+        **focus,
     )
     return WarpSeries(
         alignment=alignment,
@@ -101,6 +107,12 @@ def write_warp(
     root.set("VolumeDimensionsAngstrom", f"{nx:.9g}, {ny:.9g}, {nz:.9g}")
     optics = ElementTree.SubElement(root, "CTF")
     ElementTree.SubElement(optics, "Param", Name="PixelSize", Value=f"{pixel_size_angstrom:.9g}")
+    for name, field in _GRIDS.items():
+        values = getattr(alignment, field)
+        if values is not None:
+            grid = ElementTree.SubElement(root, name, Width="1", Height="1", Depth=str(len(values)))
+            for index, value in enumerate(values):
+                ElementTree.SubElement(grid, "Node", X="0", Y="0", Z=str(index), Value=f"{value:.9g}")
     ElementTree.indent(root, space="  ")
     path.write_text('<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n")
 
@@ -142,6 +154,22 @@ def _pixel_size(root: ElementTree.Element, path: Path) -> float | None:
                 raise DataError(f"{path}: a pixel size of {value:g} angstrom")
             return value
     return None
+
+
+def _grid(root: ElementTree.Element, name: str, path: Path, count: int) -> Floats | None:
+    """One value a tilt of a grid whose nodes are counted along Z by tilts; the mean where it also varies within one."""
+    nodes = root.findall(f"./{name}/Node")
+    if not nodes:
+        return None
+    total, number = np.zeros(count), np.zeros(count)
+    for node in nodes:
+        place = finite(node.get("Z") or "", path, None, f"<{name}> Z")
+        if not (place == int(place) and 0 <= place < count):
+            raise DataError(f"{path}: <{name}> has a node at Z = {place:g}, there are {count} tilts")
+        total[int(place)] += finite(node.get("Value") or "", path, None, f"<{name}> Value")
+        number[int(place)] += 1
+    # A grid of one node is for all tilts.
+    return np.full(count, total[0]) if len(nodes) == 1 else (total / number if number.all() else None)
 
 
 def _thickness(root: ElementTree.Element, path: Path) -> float | None:

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from cryodask.kernels.fast.backprojection import fused_vector_multiply_add
-from cryodask.kernels.sheared_backprojection import ShearGeometry
+from cryodask.kernels.shear_geometry import ShearGeometry
 
 _Ir: TypeAlias = Any
 """A value or type of numba and llvmlite while code is generated; they come without static types."""
