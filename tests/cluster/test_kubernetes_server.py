@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,21 @@ def test_the_server_takes_what_we_write_as_it_is(kubernetes: Kubernetes) -> None
         for resource in yaml.safe_load_all((DEPLOY / name).read_text()):
             if resource["metadata"]["name"] in stored and resource["kind"] in ("NetworkPolicy", "Role"):
                 assert lacking(resource, stored[resource["metadata"]["name"]]) == []
+
+
+@pytest.mark.slow
+def test_the_server_takes_what_helm_renders(kubernetes: Kubernetes) -> None:
+    program = shutil.which("helm")
+    if program is None:
+        pytest.skip("helm is not installed (.ci/fetch_helm.py fetches it)")
+    chart = files("dask_kubernetes") / "operator" / "deployment" / "helm" / "dask-kubernetes-operator"
+    values = ("--values", str(DEPLOY / "operator-values.yaml"))
+    kubernetes.call("create", "namespace", "dask-operator")
+    command = [program, "template", "dask-operator", str(chart), "--namespace", "dask-operator", *values]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    made = kubernetes.call("create", "--namespace", "dask-operator", "--dry-run=server", "-f", "-", text=rendered)
+    kinds = {line.partition("/")[0] for line in made.splitlines()}
+    assert {"deployment.apps", "clusterrole.rbac.authorization.k8s.io", "serviceaccount"} <= kinds
 
 
 def lacking(ours: Any, theirs: Any, path: str = "") -> list[str]:  # noqa: ANN401  (JSON)
