@@ -129,9 +129,7 @@ def fourier_crop(images: Array, factor: int, shift_y: float = 0.0, shift_x: floa
     ny, nx = (size // factor for size in sizes)
     # Rows first, and only the frequencies along x that stay go through the transforms along y.
     spectrum = rfftn(images, axes=(-1,))[..., : nx // 2 + 1]
-    spectrum = _filter_columns(spectrum, ramps[0], ny) * as_device_array(
-        ramps[1].astype(complex_dtype(images)), images
-    )
+    spectrum = _filter_columns(spectrum, ramps[0], ny) * as_device_array(ramps[1].astype(complex_dtype(images)), images)
     return irfftn(_real_nyquist(spectrum, -1, nx), (nx,), axes=(-1,))
 
 
@@ -161,7 +159,6 @@ def _filter_axis(images: Array, transfer: npt.NDArray[np.complex128], axis: int,
     ``transfer`` is (frequencies,) or (images, frequencies). One axis at a time, real to real, so that the Nyquist term
     of an even size is simply the real one.
     """
-    xp = namespace(images)
     spectrum = rfftn(images, axes=(axis,))
     kept = transfer.shape[-1]
     spectrum = spectrum[..., :kept] if axis == -1 else spectrum[..., :kept, :]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import read_text
+from cryodask.io.text_files import read_small_text
 from cryodask.model.alignment import TiltAlignment
 
 
@@ -35,7 +35,7 @@ def read_aln(path: Path) -> Aln:
     """
     from alnfile import data_model
 
-    text = read_text(path, "AreTomo alignment")
+    text = read_small_text(path, "AreTomo alignment")
     if "RawSize" not in text or "# SEC" not in text:
         raise DataError(f"{path} is not an AreTomo alignment: it has no RawSize or no table of sections")
     if "NumPatches" not in text:

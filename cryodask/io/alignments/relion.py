@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import finite, read_text
 from cryodask.io.star_blocks import Block, read_blocks
+from cryodask.io.text_files import finite_number, read_small_text
 from cryodask.model.alignment import TiltAlignment, accumulated_dose
 from cryodask.units import ANGSTROM_PER_UM
 
@@ -58,7 +58,7 @@ def read_tomograms(path: Path) -> list[RelionTomogram]:
 
 
 def _blocks(path: Path) -> list[Block]:
-    return read_blocks(read_text(path, "STAR file"), path)
+    return read_blocks(read_small_text(path, "STAR file"), path)
 
 
 class _Row:
@@ -78,7 +78,7 @@ class _Row:
             if default is None:
                 raise DataError(f"{self.path}: data_{self.block.name} has no column {column}")
             return default
-        return finite(word, self.path, self.block.lines[self.index], f"column {column}")
+        return finite_number(word, self.path, self.block.lines[self.index], f"column {column}")
 
 
 def _tomogram(path: Path, row: _Row, blocks: list[Block]) -> RelionTomogram:
