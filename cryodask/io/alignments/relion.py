@@ -32,6 +32,9 @@ SETTINGS = {
 }
 """Of the microscope, by our names and RELION's."""
 
+DEFORMATIONS = "rlnTomoDeformationCoefficients"
+"""How each image is bent, as RELION's frame alignment finds it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RelionTomogram:
@@ -46,6 +49,8 @@ class RelionTomogram:
     """Path as written and section, from 0, of each image; empty if the file names none."""
     alignment: TiltAlignment
     optics: Mapping[str, float] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    """Columns that change the geometry and are not followed here."""
 
 
 def read_tomograms(path: Path) -> list[RelionTomogram]:
@@ -112,6 +117,7 @@ def _tomogram(path: Path, row: _Row, blocks: list[Block]) -> RelionTomogram:
         images=tuple(_image(text) for row in rows if (text := row.text("rlnMicrographName"))),
         alignment=_alignment(tilts_path, rows, pixel),
         optics={ours: row.number(theirs) for ours, theirs in SETTINGS.items() if row.text(theirs) is not None},
+        ignored=tuple(column for column in (DEFORMATIONS,) if column in table.columns),
     )
 
 
