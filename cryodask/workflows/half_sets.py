@@ -9,7 +9,7 @@ import numpy as np
 from dask.delayed import delayed
 from distributed import Client
 
-from cryodask.kernels.shell_correlation import resolution_angstrom, shell_correlation
+from cryodask.kernels.shell_correlation import HALF_SET_THRESHOLD, resolution_angstrom, shell_correlation
 from cryodask.kernels.spectrum import RadialProfile
 from cryodask.model.progress import Progress
 from cryodask.model.source import BlockSource
@@ -42,6 +42,8 @@ class HalfSetCorrelation:
     def __str__(self) -> str:
         if self.resolution_angstrom is None:
             return "half sets agree up to Nyquist (shell correlation above 0.143)"
+        if self.curve.values[0] < HALF_SET_THRESHOLD:
+            return "half sets agree at no resolution (shell correlation below 0.143 from the first shell on)"
         return f"half sets agree to {self.resolution_angstrom:.3g} angstrom (shell correlation 0.143)"
 
 
