@@ -54,7 +54,18 @@ if TYPE_CHECKING:
 )
 @click.option("--search-mask", type=InputPath(), metavar="FILE", help="MRC file: search where it is not 0.")
 @click.option("--search-region", metavar="X0:X1,Y0:Y1,Z0:Z1", help="Search only in this box, in voxels from 0.")
-@click.option("--angular-step", type=float, metavar="DEG", help="Spacing of the rotations that are tried.")
+@click.option(
+    "--angular-step",
+    metavar="DEG|auto",
+    help="Spacing of the rotations that are tried; auto: low-pass over the largest template's diameter.",
+)
+@click.option(
+    "--angle-set",
+    type=click.Choice(["spiral", "healpix"]),
+    default="spiral",
+    show_default=True,
+    help="How rotations are spread: evenly over all orientations, or HEALPix directions with turns about each.",
+)
 @click.option(
     "--angles",
     type=InputPath(),
@@ -88,6 +99,20 @@ if TYPE_CHECKING:
     help="Score and angle maps: as MRC files too, in OUTPUT/maps.zarr only, or removed at the end.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of the random rotations that low-rank bases are made of.")
+@click.option(
+    "--false-positives",
+    type=float,
+    metavar="N",
+    help="Cut off where so many false picks of each template are to be expected, in place of matching.threshold_z.",
+)
+@click.option("--refine", is_flag=True, help="Move picks to the top of the parabolas through neighbouring scores.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["csv", "copick", "relion4", "warp"]),
+    help="Write the picks for other programs too; one or more.",
+)
 @click.option("--max-picks", type=click.IntRange(min=1), help="Candidates kept per template.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for picks.star, job.json.")
 @parameter_options()
@@ -103,7 +128,8 @@ def match(
     search_mask: Path | None,
     search_region: str | None,
     classes: tuple[str, ...] | None,
-    angular_step: float | None,
+    angular_step: str | None,
+    angle_set: str,
     angles: Path | None,
     engine: str | None,
     contrast: str,
@@ -112,6 +138,9 @@ def match(
     template_voxel_size: float | None,
     kept_maps: str,
     seed: int | None,
+    false_positives: float | None,
+    refine: bool,
+    formats: tuple[str, ...],
     max_picks: int | None,
     output: Path,
     parameters: RunParameters,
@@ -130,7 +159,9 @@ def match(
     from cryodask.errors import ConfigError
     from cryodask.io.angle_files import read_rotations
     from cryodask.io.store import Store
+    from cryodask.kernels.healpix import healpix_rotations
     from cryodask.params import changed
+    from cryodask.workflows.engines import automatic_step_deg
     from cryodask.workflows.match import MatchJob
     from cryodask.workflows.match import match as run
     from cryodask.workflows.picks_folder import common_frame, make_folder, store_picks, write_picks
@@ -138,7 +169,13 @@ def match(
     from cryodask.workflows.search_inputs import TemplateRequest, is_store, open_templates, open_tomograms, require_room
     from cryodask.workflows.search_masks import searched_in, with_hands, with_masks
 
-    chosen = changed(parameters.matching, "--angular-step", angular_step_deg=angular_step)
+    if angles is not None and angle_set != "spiral":
+        raise ConfigError("--angles lists the rotations: leave out --angle-set")
+    automatic = angular_step == "auto"
+    step = None if automatic or angular_step is None else number_of("--angular-step", angular_step)
+    chosen = changed(parameters.matching, "--angular-step", angular_step_deg=step)
+    chosen = changed(chosen, "--false-positives", false_positives=false_positives)
+    chosen = changed(chosen, "--refine", refine=refine or None)
     chosen = changed(chosen, "--max-picks", max_picks=max_picks)
     chosen = changed(chosen, "--engine", engine=engine)
     chosen = changed(chosen, "--seed", seed=seed)
@@ -161,6 +198,11 @@ def match(
         with open_session(cluster, performance_report) as session:
             found = with_hands(open_templates(request, maps, client=session.client, progress=progress), hands)
             require_room(tomograms, found)
+            if automatic:
+                chosen = replace(chosen, angular_step_deg=automatic_step_deg(found, chosen))
+                notices([f"angular step {chosen.angular_step_deg:.3g} degrees"])
+            if angle_set == "healpix":
+                matrices = healpix_rotations(chosen.angular_step_deg)
             job = MatchJob(
                 tomograms=tomograms,
                 templates=found,
@@ -172,7 +214,7 @@ def match(
         if in_place:
             store_picks(maps, job, result)
         else:
-            write_picks(output, job, result)
+            write_picks(output, job, result, formats)
             if kept_maps == "mrc":
                 write_maps(output, maps, job, result)
             elif kept_maps == "none":
@@ -184,3 +226,13 @@ def match(
         f"{output}: {record['picks']} picks of {len(found)} templates in {len(tomograms)} tomograms; "
         f"{record['rotations']} rotations, none farther than {record['covering_radius_deg']:.1f} degrees"
     )
+
+
+def number_of(option: str, text: str) -> float:
+    """The number that an option was given as; ConfigError naming it for anything else."""
+    from cryodask.errors import ConfigError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r}: expected a number of degrees, or auto") from None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.special
 from scipy.spatial import cKDTree
 
 from cryodask.backend import Array, to_host
@@ -136,6 +137,32 @@ def robust_z(score: Array) -> tuple[float, float]:
         raise DataError(f"a score map of shape {host.shape} has no valid voxel; check the mask and the volume")
     median = np.median(valid)
     return float(median), float(_MAD_TO_SIGMA * np.median(np.abs(valid - median)))
+
+
+def false_positive_z(expected: float, searched: int) -> float:
+    """z-score above which ``expected`` of ``searched`` voxels of a normal background lie; at least 0.
+
+    ``sqrt(2) erfc^-1(2 n / N)``, P. B. Rickgauer et al., eLife 6 (2017) e25648, with the deviation of the map itself
+    (the best of all rotations at each voxel), so that N counts voxels and not voxels times rotations.
+    """
+    if not expected > 0 or searched < 1:
+        raise ConfigError(f"a cut-off needs some false positives among some voxels, got {expected=}, {searched=}")
+    share = min(expected / searched, 0.5)
+    return float(math.sqrt(2) * scipy.special.erfcinv(2 * share))
+
+
+def subvoxel_offsets(neighbourhood: npt.NDArray[Any]) -> Floats:
+    """(n, 3) where the parabolas through the middle of (n, 3, 3, 3) scores have their tops, each within half a voxel.
+
+    0 along an axis on which the middle is no maximum or a neighbour is NaN.
+    """
+    values = np.asarray(neighbourhood, dtype=np.float64)
+    before = np.stack([values[:, 0, 1, 1], values[:, 1, 0, 1], values[:, 1, 1, 0]], axis=1)
+    after = np.stack([values[:, 2, 1, 1], values[:, 1, 2, 1], values[:, 1, 1, 2]], axis=1)
+    middle = values[:, 1, 1, 1, None]
+    curvature = before + after - 2 * middle
+    top = (middle >= before) & (middle >= after) & (curvature < 0)
+    return np.where(top, 0.5 * (before - after) / np.where(top, curvature, -1.0), 0.0)
 
 
 def joint_exclusion(

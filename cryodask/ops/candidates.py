@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from cryodask.kernels.likelihood import amplitude_gain
 from cryodask.model.source import BlockSource
 from cryodask.ops.local_posterior import LocalPosterior, on_grid, patch_of, refined
-from cryodask.ops.low_rank import one_thread
+from cryodask.ops.matching import one_thread
 from cryodask.ops.particle_models import ParticleModel
 
 Floats = npt.NDArray[np.float64]

@@ -17,8 +17,7 @@ from cryodask.kernels.peaks import extract_peaks
 from cryodask.kernels.whitening import whitened
 from cryodask.model.source import BlockSource
 from cryodask.ops.beads import whole_tomogram
-from cryodask.ops.low_rank import one_thread
-from cryodask.ops.matching import CHUNK_VOXELS, Tile
+from cryodask.ops.matching import CHUNK_VOXELS, Tile, one_thread
 from cryodask.ops.particle_models import ParticleModel, sample_distance
 
 Volume = npt.NDArray[np.float32]

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
-from threadpoolctl import threadpool_limits
 
 from cryodask.backend import to_host, worker_array
 from cryodask.errors import DataError
@@ -17,12 +16,12 @@ from cryodask.kernels.correlation import SearchVolume
 from cryodask.kernels.flips import Flips, flipped, flips_of, representatives
 from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING, LowRankBasis, TemplateSampler, build_basis
 from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
-from cryodask.kernels.peaks import extract_peaks, joint_exclusion, robust_z
+from cryodask.kernels.peaks import extract_peaks, joint_exclusion, robust_z, subvoxel_offsets
 from cryodask.kernels.rescoring import NEIGHBOURS, exact_scores
 from cryodask.kernels.rotations import rotation_set
 from cryodask.kernels.templates import wedge_mask
 from cryodask.model.source import BlockSource
-from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume
+from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume, cut_off, one_thread
 from cryodask.ops.templates import FineTemplate
 
 Matrices = npt.NDArray[np.float64]
@@ -63,11 +62,6 @@ def sampler_of(template: FineTemplate) -> TemplateSampler:
     return TemplateSampler(
         density=template.density, zoom=template.zoom, mask=template.mask, transfer=template.wedge, box=template.box
     )
-
-
-def one_thread() -> threadpool_limits:
-    """Products of matrices by one thread: several divide the sums in another way, which would change the last bits."""
-    return threadpool_limits(limits=1, user_api="blas")
 
 
 def make_banks(template: FineTemplate, settings: LowRankSettings, own: Matrices | None = None) -> CoarseToFine:
@@ -162,6 +156,8 @@ def rescored_peaks(
     exclusion_voxels: float,
     max_picks: int,
     least_z: float,
+    false_positives: float | None = None,
+    refine: bool = False,
 ) -> Peaks:
     """Peaks of one template's approximate score map, each with the exact score of its pose.
 
@@ -173,6 +169,7 @@ def rescored_peaks(
     median, sigma = robust_z(scores)
     if not sigma > 0:
         raise DataError("the score map is constant: there is nothing to pick")
+    least_z = cut_off(scores, least_z, false_positives)
     index, _ = extract_peaks(
         scores,
         exclusion_radius_voxels=2.0,
@@ -184,7 +181,24 @@ def rescored_peaks(
     z = (values - median) / sigma
     kept = joint_exclusion(at, np.full(len(at), exclusion_voxels / 2), z, overlap=1.0)
     kept = kept[z[kept] >= least_z][:max_picks]
-    return Peaks(at[kept], values[kept], z[kept], ids[kept], median, sigma)
+    offset = None
+    if refine:
+        with one_thread():
+            around = [
+                _exactly_around(filtered, place, template, matrices[turn])
+                for place, turn in zip(at[kept], ids[kept], strict=True)
+            ]
+        offset = subvoxel_offsets(np.array(around).reshape(-1, 3, 3, 3))
+    return Peaks(at[kept], values[kept], z[kept], ids[kept], median, sigma, offset)
+
+
+def _exactly_around(
+    filtered: BlockSource, place: npt.NDArray[np.int64], template: FineTemplate, matrix: Matrices
+) -> npt.NDArray[np.float64]:
+    """(27,) exact scores of one rotation at a place and around it."""
+    patch, turned = _patch(filtered, place, template), template.at_rotations(matrix[None])
+    found: Matrices = exact_scores(patch, template.mask, turned)[0]
+    return found
 
 
 def _rescored(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from cryodask.backend import as_device_array, to_host, worker_array
 from cryodask.errors import DataError
@@ -19,7 +20,7 @@ from cryodask.kernels.correlation import (
     search_volume,
 )
 from cryodask.kernels.fourier import irfftn, radius, rfftn
-from cryodask.kernels.peaks import extract_peaks, robust_z
+from cryodask.kernels.peaks import extract_peaks, false_positive_z, robust_z, subvoxel_offsets
 from cryodask.kernels.spectrum import radial_average
 from cryodask.kernels.templates import wedge_mask
 from cryodask.model.source import BlockSource
@@ -42,6 +43,11 @@ EDGE_FRACTION = 0.25
 
 WHITENING_FLOOR = 0.02
 """Least amplitude, relative to the largest, that whitening divides by: it must not blow up what is not measured."""
+
+
+def one_thread() -> threadpool_limits:
+    """Products of matrices by one thread: several divide the sums in another way, which would change the last bits."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -121,14 +127,15 @@ def prepare_tile(
     if searched is not None:
         valid &= searched.read(region) != 0
     like = worker_array()
-    return search_volume(
-        as_device_array(block, like),
-        as_device_array(to_host(template.mask), like),
-        mean_and_deviation=(0.0, 1.0),
-        valid=as_device_array(valid, like),
-        minimum_deviation=MINIMUM_DEVIATION,
-        mask_changes=template.turning_mask is not None,
-    )
+    with one_thread():
+        return search_volume(
+            as_device_array(block, like),
+            as_device_array(to_host(template.mask), like),
+            mean_and_deviation=(0.0, 1.0),
+            valid=as_device_array(valid, like),
+            minimum_deviation=MINIMUM_DEVIATION,
+            mask_changes=template.turning_mask is not None,
+        )
 
 
 def search_batch(
@@ -137,10 +144,11 @@ def search_batch(
     """Best score and rotation over consecutive rotations, on the tile with its halo."""
     ids = range(first_id, first_id + len(matrices))
     here = template.on(prepared.weight)
-    if template.turning_mask is None:
-        score, rotation = best_scores(prepared, here.at_rotations(matrices), ids)
-    else:
-        score, rotation = best_scores_under_masks(prepared, here.with_masks(matrices), ids)
+    with one_thread():
+        if template.turning_mask is None:
+            score, rotation = best_scores(prepared, here.at_rotations(matrices), ids)
+        else:
+            score, rotation = best_scores_under_masks(prepared, here.with_masks(matrices), ids)
     return to_host(score), to_host(rotation)
 
 
@@ -176,17 +184,29 @@ class Peaks:
     rotation_id: npt.NDArray[np.int64]
     median: float
     sigma: float
+    offset: npt.NDArray[np.float64] | None = None
+    """(n, 3) what refinement adds to ``index``; None without it."""
 
 
 def peaks_of(
-    score: BlockSource, rotation: BlockSource, exclusion_voxels: float, max_picks: int, least_z: float
+    score: BlockSource,
+    rotation: BlockSource,
+    exclusion_voxels: float,
+    max_picks: int,
+    least_z: float,
+    false_positives: float | None = None,
+    refine: bool = False,
 ) -> Peaks:
-    """Peaks of one template's score map above a robust z-score."""
+    """Peaks of one template's score map above a robust z-score, or that above which so many false ones are expected.
+
+    With ``refine`` each lies at the top of the parabolas through its score and its neighbours'.
+    """
     everything = (slice(None),) * 3
     scores, rotations = score.read(everything), rotation.read(everything)
     median, sigma = robust_z(scores)
     if not sigma > 0:
         raise DataError("the score map is constant: there is nothing to pick")
+    least_z = cut_off(scores, least_z, false_positives)
     index, values = extract_peaks(
         scores,
         exclusion_radius_voxels=exclusion_voxels,
@@ -195,7 +215,22 @@ def peaks_of(
     )
     found = np.asarray(values, dtype=np.float64)
     ids = rotations[tuple(index.T)].astype(np.int64)
-    return Peaks(index, found, (found - median) / sigma, ids, median, sigma)
+    offset = subvoxel_offsets(_around(scores, index)) if refine else None
+    return Peaks(index, found, (found - median) / sigma, ids, median, sigma, offset)
+
+
+def cut_off(scores: Volume, least_z: float, false_positives: float | None) -> float:
+    """``least_z``, or the z-score at which so many false positives are expected among the voxels that have a score."""
+    if false_positives is None:
+        return least_z
+    return false_positive_z(false_positives, int(np.isfinite(scores).sum()))
+
+
+def _around(scores: Volume, index: npt.NDArray[np.int64]) -> Volume:
+    """(n, 3, 3, 3) scores about each place, NaN outside the map."""
+    padded = np.pad(scores, 1, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3, 3))
+    return np.asarray(windows[tuple(index.T)], dtype=np.float32)
 
 
 def filter_bytes(voxels: int) -> int:

@@ -14,7 +14,8 @@ from cryodask.kernels.low_rank_basis import LowRankBasis, build_basis
 from cryodask.kernels.low_rank_search import Bank
 from cryodask.kernels.resample import rotate_volume
 from cryodask.kernels.whitening import LEAST_RATIO, PASS, STOP, pass_band, ramp_amplitude
-from cryodask.ops.low_rank import one_thread, sampler_of
+from cryodask.ops.low_rank import sampler_of
+from cryodask.ops.matching import one_thread
 from cryodask.ops.template_lists import equivalent_radius_angstrom
 from cryodask.ops.templates import FineTemplate, SearchFilter, TemplateSource, fine_template
 

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from cryodask.model.source import BlockSource
 from cryodask.ops.candidates import Candidates, joined_candidates
-from cryodask.ops.low_rank import one_thread
-from cryodask.ops.matching import Tile, tiles
+from cryodask.ops.matching import Tile, one_thread, tiles
 from cryodask.ops.particle_models import ParticleModel, whole_image
 
 Volume = npt.NDArray[np.float32]

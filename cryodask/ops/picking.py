@@ -52,7 +52,7 @@ def decide(
     if not found:
         return Particles.create([], np.empty((0, 3)), tomogram=tomogram)
     classes = [c.class_id for c in found for _ in c.peaks.score]
-    index = np.concatenate([c.peaks.index for c in found])
+    index = np.concatenate([c.peaks.index if c.peaks.offset is None else c.peaks.index + c.peaks.offset for c in found])
     radii = np.concatenate([np.full(len(c.peaks.score), c.radius_angstrom) for c in found])
     z = np.concatenate([c.peaks.z for c in found])
     rotations = np.concatenate([c.matrices[c.peaks.rotation_id] for c in found])

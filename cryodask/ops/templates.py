@@ -124,11 +124,13 @@ class FineTemplate:
 
     def with_masks(self, matrices: npt.NDArray[np.float64]) -> Iterator[tuple[Array, Array]]:
         """The same, each with the mask that it is under."""
+        mask = self.mask
+        shape = (mask.shape[0], mask.shape[1], mask.shape[2])
+        # Only a filter needs room around the mask.
+        room = shape if self.wedge is None else self.box
         for matrix in matrices:
-            rotated = rotate_volume(self.density, matrix, output_shape=self.box, zoom=self.zoom, order=1)
-            mask = self.mask
+            rotated = rotate_volume(self.density, matrix, output_shape=room, zoom=self.zoom, order=1)
             if self.turning_mask is not None:
-                shape = (mask.shape[0], mask.shape[1], mask.shape[2])
                 mask = rotate_volume(self.turning_mask, matrix, output_shape=shape, zoom=self.zoom, order=1)
             yield prepare_template(rotated, mask, self.wedge), mask
 

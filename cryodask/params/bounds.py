@@ -69,6 +69,7 @@ BOUNDS: dict[str, Bound] = {
     "MatchingParameters.rotations_per_task": Bound(1, 1_000_000),
     "MatchingParameters.max_picks": Bound(1, 1_000_000),
     "MatchingParameters.threshold_z": Bound(0, 1_000),
+    "MatchingParameters.false_positives": Bound(0.001, 1_000_000),
     "PickingParameters.candidates_per_template": Bound(1, 1_000_000),
     "PickingParameters.gold_sigma_voxels": Bound(0.5, 50, "voxels"),
     "PickingParameters.gold_threshold_z": Bound(1, 1_000),

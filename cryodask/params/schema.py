@@ -182,6 +182,10 @@ class MatchingParameters:
     """Candidates kept per template before the classes compete."""
     threshold_z: float = 8.0
     """Least robust z-score of a pick (median and median absolute deviation of its template's score map)."""
+    false_positives: float | None = None
+    """In place of ``threshold_z``: false picks to be expected of each template, if its background were normal."""
+    refine: bool = False
+    """Move each pick to the top of the parabolas through its score and its neighbours'."""
 
 
 @dataclass(frozen=True, kw_only=True)

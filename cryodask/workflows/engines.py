@@ -16,6 +16,7 @@ from distributed import Client
 from cryodask.errors import ConfigError
 from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
+from cryodask.kernels.healpix import crowther_step_deg
 from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING
 from cryodask.kernels.rotations import rotation_set, without_symmetry_mates
 from cryodask.model.progress import Progress
@@ -50,6 +51,12 @@ def low_rank_settings(parameters: MatchingParameters) -> LowRankSettings:
         keep=parameters.keep,
         seed=parameters.seed,
     )
+
+
+def automatic_step_deg(templates: Sequence[NamedTemplate], parameters: MatchingParameters) -> float:
+    """The angular step that the largest template needs at the search's resolution."""
+    diameter = 2 * max(template.source.radius_angstrom for template in templates)
+    return crowther_step_deg(parameters.low_pass_angstrom, diameter)
 
 
 class Engines:

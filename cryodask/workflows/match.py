@@ -279,6 +279,8 @@ class _Search:
             template.source.radius_angstrom / tomogram.voxel_size_angstrom,
             parameters.max_picks,
             parameters.threshold_z,
+            parameters.false_positives,
+            parameters.refine,
         )
         task: Delayed
         if not self.engines.is_low_rank(name):

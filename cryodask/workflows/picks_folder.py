@@ -11,6 +11,8 @@ from typing import Any
 from cryodask.errors import ConfigError, DataError, NotInStoreError
 from cryodask.io.atomic import reason, replacing
 from cryodask.io.pick_files import write_star
+from cryodask.io.pick_star import Frame
+from cryodask.io.pick_writers import write_formats
 from cryodask.io.store import Store
 from cryodask.model.particles import Particles, concatenate
 from cryodask.params import token
@@ -25,11 +27,15 @@ PICKER = "tm"
 PICKS_KIND = "picks"
 
 
-def write_picks(folder: Path, job: MatchJob, result: MatchResult) -> None:
-    """Write picks and record; each file appears complete under its name, or the old one stays."""
+def write_picks(folder: Path, job: MatchJob, result: MatchResult, formats: Sequence[str] = ()) -> None:
+    """Write picks and record; each file appears complete under its name, or the old one stays.
+
+    ``formats`` are those of ``io.pick_writers.FORMATS`` to write besides.
+    """
     shape, voxel = common_frame(job.tomograms)
     make_folder(folder)
     write_star(folder / PICKS_FILE, result.picks, shape=shape, voxel_size_angstrom=voxel)
+    write_formats(folder, result.picks, Frame(shape=shape, voxel_size_angstrom=voxel), formats)
     write_json(folder / JOB_FILE, result.record)
 
 

@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from cryodask.io.structures import load_structure_set
-from cryodask.kernels.correlation import best_scores, search_volume
+from cryodask.kernels.correlation import search_volume
 from cryodask.kernels.fast.low_rank import best_rotation
 from cryodask.kernels.flips import representatives
 from cryodask.kernels.fourier import irfftn, radius, rfftn
 from cryodask.kernels.low_rank_basis import LowRankBasis, build_basis
 from cryodask.kernels.low_rank_search import Bank, CoarseToFine, low_rank_scores
-from cryodask.kernels.resample import rotate_volume
 from cryodask.kernels.spectrum import gaussian_low_pass
-from cryodask.kernels.templates import prepare_template
 from cryodask.model.source import ArraySource
 from cryodask.ops.densities import particle_density
 from cryodask.ops.low_rank import LARGEST_BASIS, sampler_of
+from cryodask.ops.matching import Tile, prepare_tile, search_batch
 from cryodask.ops.templates import FineTemplate, SearchFilter, TemplateSource, fine_template
 from cryodask.params.schema import SampleParameters
 from tests.peers import pytme_scores
@@ -94,21 +94,23 @@ def pytme_seconds() -> float:
 
 
 def test_exact_engine_against_pytme(pytme_seconds: float) -> None:
-    side = 33
-    place = np.indices((side,) * 3) - side // 2
-    mask = ((place**2).sum(axis=0) <= 12**2).astype(np.float32)
-    template = np.random.default_rng(0).random((side,) * 3).astype(np.float32) * mask
-    plan = search_volume(volume(EDGE), mask)
+    """As a search runs it, in boxes of 33^3: no wedge on either side."""
+    density = np.random.default_rng(0).random((33, 33, 33)).astype(np.float32)
+    source = TemplateSource(
+        template_id="noise", density=ArraySource(density), voxel_size_angstrom=10.0, radius_angstrom=150.0
+    )
+    template = fine_template(source, replace(SEARCH, tilt_deg=None, optics={}))
+    assert template.mask.shape == (33, 33, 33)
+    prepared = prepare_tile(ArraySource(volume(EDGE)), Tile((0, 0, 0), (EDGE,) * 3), template)
     matrices = Rotation.random(25, random_state=1).as_matrix()
 
     def search() -> None:
-        turned = (prepare_template(rotate_volume(template, m, output_shape=(side,) * 3), mask) for m in matrices)
-        best_scores(plan, turned, range(len(matrices)))
+        search_batch(prepared, template, matrices, 0)
 
     search()
-    ours = statistics.median(processor_seconds(search) / len(matrices) for _ in range(3))
+    ours = statistics.median(processor_seconds(search) / len(matrices) for _ in range(5))
     print(f"fft engine {1e3 * ours:.1f} ms, pyTME {1e3 * pytme_seconds:.1f} ms a rotation: {pytme_seconds / ours:.2f}")
-    assert pytme_seconds > 1.2 * ours
+    assert pytme_seconds > 1.8 * ours
 
 
 def banks(template: FineTemplate, basis: LowRankBasis) -> CoarseToFine:

@@ -70,3 +70,27 @@ def test_the_low_rank_engine_by_name(call: Call, example: Example) -> None:
     assert 0 < chosen["coarse_components"] <= chosen["components"]
     assert record["parameters"]["seed"] == 5
     assert record["rotations_by_template"][CLASSES[0]] == record["rotations"]
+
+
+def test_steps_sets_cut_offs_and_formats(call: Call, example: Example) -> None:
+    out = example.folder / "formats"
+    arguments = ("--angle-set", "healpix", "--refine", "--false-positives", "20", "--format", "csv", "warp", *SYNC)
+    called = call("match", example.data, "-o", out, "--angular-step", "60", *arguments)
+    assert called.exit_code == 0, called.err
+    record = json.loads((out / "job.json").read_text())
+    assert record["rotations"] == 72
+    assert record["parameters"]["false_positives"] == 20
+    picks = read_picks(out / "picks.star")
+    assert len(picks) > 0
+    voxels = picks.voxels((16, 32, 32), 10.0)
+    assert np.abs(voxels - np.rint(voxels)).max() > 1e-3
+    assert np.abs(voxels - np.rint(voxels)).max() <= 0.5
+    other = read_picks(out / "picks.csv", shape=(16, 32, 32), voxel_size_angstrom=10.0)
+    np.testing.assert_allclose(other.position_angstrom, picks.position_angstrom, atol=1e-5)
+    assert (out / "picks_warp.star").exists()
+    automatic = example.folder / "automatic"
+    called = call("match", example.data, "-o", automatic, "--angular-step", "auto", "--engine", "fft", *SYNC)
+    assert called.exit_code == 0, called.err
+    assert "angular step 15 degrees" in called.err
+    for wrong in (("--angular-step", "wide"), ("--angles", example.tilts, "--angle-set", "healpix")):
+        assert call("match", example.data, "-o", example.folder / "no", *wrong, *SYNC).exit_code == 2

@@ -11,7 +11,7 @@ import pytest
 
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels import peaks
-from cryodask.kernels.peaks import extract_peaks, joint_exclusion, robust_z
+from cryodask.kernels.peaks import extract_peaks, false_positive_z, joint_exclusion, robust_z, subvoxel_offsets
 from tests.conftest import Namespace
 
 Score = npt.NDArray[Any]
@@ -130,3 +130,23 @@ def test_empty_and_bad_candidate_lists() -> None:
         joint_exclusion([[0, 0, 0]], [1.0, 2.0], [1.0])
     with pytest.raises(DataError, match="finite"):
         joint_exclusion([[0, 0, math.nan]], [1.0], [1.0])
+
+
+@pytest.mark.parametrize("expected", [3.0, 50.0])
+def test_as_many_voxels_of_noise_pass_the_cut_off_as_expected(expected: float) -> None:
+    noise = np.random.default_rng(5).standard_normal(2_000_000)
+    passed = int((noise > false_positive_z(expected, noise.size)).sum())
+    assert abs(passed - expected) < 4 * np.sqrt(expected)
+    assert false_positive_z(1e9, 10) == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ConfigError, match="some false positives"):
+        false_positive_z(0.0, 10)
+
+
+def test_the_top_of_a_paraboloid_is_found_between_voxels() -> None:
+    top = np.array([[0.3, -0.2, 0.05], [-0.49, 0.0, 0.4]])
+    grid = np.indices((3, 3, 3)).transpose(1, 2, 3, 0) - 1
+    values = 5 - (np.array([1.0, 2.0, 0.5]) * (grid - top[:, None, None, None]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(subvoxel_offsets(values), top, atol=1e-12)
+    values[0, 2, 1, 1] = np.nan
+    values[1, 1, 1, 2] = 9.0
+    np.testing.assert_allclose(subvoxel_offsets(values), [[0, -0.2, 0.05], [-0.49, 0.0, 0]], atol=1e-12)
