@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("cryodask.cli.simulate:simulate", "Simulate tilt series with full truth."),
     "reconstruct": ("cryodask.cli.reconstruct:reconstruct", "Reconstruct tomograms from tilt series."),
     "match": ("cryodask.cli.match:match", "Search tomograms for templates."),
+    "pick": ("cryodask.cli.pick:pick", "Find particles by any picker."),
     "evaluate": ("cryodask.cli.evaluate:evaluate", "Score picks against the truth."),
     "benchmark": ("cryodask.cli.benchmark:benchmark", "Simulate, reconstruct, match, evaluate and report."),
     "import": ("cryodask.cli.import_:import_", "Make a data set of the files of other programs."),

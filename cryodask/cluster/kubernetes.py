@@ -40,6 +40,7 @@ def open_kubernetes(spec: ClusterSpec) -> Iterator[Session]:
             namespace=site.namespace,
             quiet=True,
             resource_timeout=site.start_timeout_seconds,
+            shutdown_on_close=True,  # also where it was there already: its leader had died, and this one goes on
         )
     except Exception as error:  # (kr8s, httpx and kubernetes each have their own)
         text = " ".join(str(error).split()) or type(error).__name__

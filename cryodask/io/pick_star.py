@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,13 @@ class Frame:
 
 
 def write_star(
-    path: Path | str, particles: Particles, *, shape: tuple[int, int, int], voxel_size_angstrom: float
+    path: Path | str,
+    particles: Particles,
+    *,
+    shape: tuple[int, int, int],
+    voxel_size_angstrom: float,
+    columns: Mapping[str, npt.NDArray[Any]] | None = None,
+    keep_order: bool = False,
 ) -> None:
     """Picks as a STAR file that RELION reads and that needs no other file to be read back, best score first.
 
@@ -60,30 +67,34 @@ def write_star(
     voxel size), rlnAngleRot/Tilt/Psi (left out if no particle has angles), rlnClassNumber (from 1, classes by name),
     cryodaskClass and cryodaskScore; the block ``general`` keeps the shape and the voxel size. The same particles give
     the same bytes. An existing file is replaced in one step.
+
+    ``columns`` are further ones, (n,) each in the order of ``particles``; ``keep_order`` keeps that order in the file.
     """
     import pandas as pd
     import starfile
 
     frame = Frame(shape=shape, voxel_size_angstrom=voxel_size_angstrom)
     best_first = np.argsort(np.where(np.isnan(particles.score), np.inf, -particles.score), kind="stable")
-    picks = particles.take(best_first)
+    order = np.arange(len(particles)) if keep_order else best_first
+    picks = particles.take(order)
     voxel = picks.voxels(frame.shape, frame.voxel_size_angstrom)
     number = {name: k for k, name in enumerate(sorted(set(map(str, picks.class_id))), start=1)}
-    columns: dict[str, object] = {"rlnTomoName": picks.tomogram.astype(object)}
-    columns |= {name: voxel[:, axis] for name, axis in zip(reversed(VOXEL_COLUMNS), (2, 1, 0), strict=True)}
+    table: dict[str, object] = {"rlnTomoName": picks.tomogram.astype(object)}
+    table |= {name: voxel[:, axis] for name, axis in zip(reversed(VOXEL_COLUMNS), (2, 1, 0), strict=True)}
     if np.isfinite(picks.zxz_deg).any():
         angles = _convert(picks.zxz_deg, lambda zxz: relion_zyz_deg_from_matrix(matrix_from_zxz_deg(zxz)))
-        columns |= {name: angles[:, k] for k, name in enumerate(ANGLE_COLUMNS)}
-    columns |= {
+        table |= {name: angles[:, k] for k, name in enumerate(ANGLE_COLUMNS)}
+    table |= {
         "rlnClassNumber": np.array([number[str(name)] for name in picks.class_id], dtype=np.int64),
         "cryodaskClass": picks.class_id.astype(object),
         "cryodaskScore": picks.score,
+        **{name: values[order] for name, values in (columns or {}).items()},
     }
     general: dict[str, object] = {"cryodaskFormat": 1}
     general |= dict(zip(SIZE_KEYS, map(int, frame.shape), strict=True))
     general[VOXEL_SIZE_KEY] = float(frame.voxel_size_angstrom)
     text = starfile.to_string(
-        {"general": general, "particles": pd.DataFrame(columns)}, float_format="%.10g", na_rep="nan"
+        {"general": general, "particles": pd.DataFrame(table)}, float_format="%.10g", na_rep="nan"
     )
     # starfile's first line is the time of writing, which would make equal results differ.
     lines = [line for line in text.splitlines() if not line.startswith("#")]

@@ -108,6 +108,12 @@ class LowRankBasis:
 
     def coefficients(self, sampler: TemplateSampler, matrices: Floats) -> npt.NDArray[np.float32]:
         """(rotations, K) of u(R), without a transform for each: the filter has acted on the basis already."""
+        return self.coefficients_and_lengths(sampler, matrices)[0]
+
+    def coefficients_and_lengths(
+        self, sampler: TemplateSampler, matrices: Floats
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """(rotations, K) of u(R), and the length (rotations,) that ``sqrt(M) (T_R - mu)`` had before it became u(R)."""
         turned_back = sampler.zoom * matrices.transpose(0, 2, 1)[:, ::-1, ::-1]
         inverse = np.ascontiguousarray(turned_back, dtype=np.float32)
         found = np.empty((len(matrices), self.adjoint.shape[1]), np.float32)
@@ -117,7 +123,7 @@ class LowRankBasis:
             found[some] = products(sampler.density, inverse[some], self.points_zyx, self.adjoint)
         length = np.sqrt((found.astype(np.float64) ** 2).sum(axis=1) / (1 - self.residual[-1] ** 2))
         found /= np.maximum(length, np.finfo(np.float32).tiny)[:, None].astype(np.float32)
-        return found
+        return found, length
 
 
 def _fast_products(

@@ -21,8 +21,7 @@ from cryodask.kernels.rescoring import NEIGHBOURS, exact_scores
 from cryodask.kernels.rotations import rotation_set
 from cryodask.kernels.templates import wedge_mask
 from cryodask.model.source import BlockSource
-from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume, cut_off
-from cryodask.ops.matching import one_thread as one_thread
+from cryodask.ops.matching import CHUNK_VOXELS, Ids, Peaks, Tile, Volume, cut_off, one_thread
 from cryodask.ops.templates import FineTemplate
 
 Matrices = npt.NDArray[np.float64]

@@ -70,6 +70,15 @@ BOUNDS: dict[str, Bound] = {
     "MatchingParameters.max_picks": Bound(1, 1_000_000),
     "MatchingParameters.threshold_z": Bound(0, 1_000),
     "MatchingParameters.false_positives": Bound(0.001, 1_000_000),
+    "PickingParameters.candidates_per_template": Bound(1, 1_000_000),
+    "PickingParameters.gold_sigma_voxels": Bound(0.5, 50, "voxels"),
+    "PickingParameters.gold_threshold_z": Bound(1, 1_000),
+    "PickingParameters.diameter_angstrom": Bound(1, 10_000, "angstrom"),
+    "PickingParameters.dog_threshold_z": Bound(0, 1_000),
+    "PickingParameters.amplitude": Bound(0.001, 1_000),
+    "PickingParameters.expected_per_megavoxel": Bound(0.0001, 10_000),
+    "PickingParameters.expected_count": Bound(0.01, 1_000_000),
+    "PickingParameters.least_score": Bound(-100, 1_000),
 }
 
 IN_ORDER: dict[str, tuple[str, str]] = {"AcquisitionParameters": ("tilt_min_deg", "tilt_max_deg")}

@@ -12,6 +12,9 @@ from typing import Literal
 Range = tuple[float, float]
 CountRange = tuple[int, int]
 
+_BENCHMARK_MEGAVOXELS = 512 * 512 * 180 / 1e6
+"""Of a tomogram of the SHREC 2021 benchmark."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleParameters:
@@ -186,6 +189,43 @@ class MatchingParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PickingParameters:
+    """What ``pick`` decides by, besides the search that ``matching`` describes."""
+
+    candidates_per_template: int = 1000
+    """Places of each template that ``tm`` starts from in 512 x 512 x 180 voxels; in others in proportion."""
+    both_hands: bool = False
+    """Look for the mirror image of every template too, for tomograms whose hand is not known."""
+    gold_sigma_voxels: Range = (1.0, 5.0)
+    """Scales at which gold beads are looked for; a bead's radius is sqrt(3) times its scale."""
+    gold_threshold_z: float = 25.0
+    """Least strength of a bead, in robust standard deviations of its scale's answers."""
+    diameter_angstrom: float = 120.0
+    """Of the particles that ``dog`` looks for."""
+    dog_threshold_z: float = 5.0
+    """Least robust z-score of a pick of ``dog``."""
+
+    amplitude: float = 0.6
+    """Of particles in the whitened tomogram, deviations of the noise a volt, until confident picks tell: ``tm-c``."""
+    expected_per_megavoxel: float = 3.0
+    """Particles of each class that ``tm-c`` expects in a million voxels before it looks."""
+    expected_count: float | None = None
+    """Particles of each class that ``tm-c`` is to expect in the tomogram; None estimates it."""
+    least_score: float = 0.0
+    """Least log posterior odds of a pick of ``tm-c``: 0 means more probable than background."""
+    find_membranes: bool = True
+    """Whether ``tm-c`` looks for membranes, which it takes no picks from."""
+    amplitude_gate: bool = True
+    """Whether ``tm-c`` drops picks whose amplitude is too low for their class."""
+    decoys: bool = False
+    """Whether ``tm-c`` also decides on the negative of what it leaves, to estimate how many of its picks are false."""
+
+    def candidates(self, megavoxels: float) -> int:
+        """Places of each template in a tomogram of this size, at least one."""
+        return max(1, round(self.candidates_per_template * megavoxels / _BENCHMARK_MEGAVOXELS))
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunParameters:
     """All stages of ``benchmark``; the stage commands take their part of it."""
 
@@ -193,3 +233,4 @@ class RunParameters:
     simulation: SimulationParameters = field(default_factory=SimulationParameters)
     reconstruction: ReconstructionParameters = field(default_factory=ReconstructionParameters)
     matching: MatchingParameters = field(default_factory=MatchingParameters)
+    picking: PickingParameters = field(default_factory=PickingParameters)

@@ -130,6 +130,7 @@ def plan_reconstruction(parameters: RunParameters) -> list[StagePlan]:
             * 4
             * (int(np.prod(geometry.shape)) + _pyramid_voxels(geometry, parameters)),
             task_bytes=_reconstruction_bytes(parameters, geometry),
+            device_bytes=reconstruction.reconstruct_slab_bytes(geometry, parameters.reconstruction),
         )
     ]
 
@@ -172,6 +173,7 @@ def plan_series(series: Series, job: ReconstructJob) -> list[StagePlan]:
             tasks=volumes * len(reconstruction.slabs(geometry, job.parameters)),
             bytes_written=volumes * voxel_bytes * int(np.prod(geometry.shape)),
             task_bytes=reconstruction.reconstruct_slab_bytes(geometry, job.parameters),
+            device_bytes=reconstruction.reconstruct_slab_bytes(geometry, job.parameters),
         ),
     ]
 
@@ -190,6 +192,7 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
     reach = int(max(radii, default=0) / geometry.voxel_size_angstrom) + 2
     fine = max((fine_template_bytes(r, densities.DENSITY_VOXEL_ANGSTROM, geometry.voxel_size_angstrom) for r in radii),
                default=0)  # fmt: skip
+    search = fine + max(matching.search_bytes(tiles[0].shape, reach), _low_rank_bytes(parameters, structures))
     return [
         StagePlan(
             stage="filter",
@@ -202,8 +205,8 @@ def plan_matching(parameters: RunParameters, structures: Sequence[Structure]) ->
             # A template is prepared once; on each tile once more, then searched in batches that are joined in pairs.
             tasks=parameters.models * sum(len(tiles) * (2 * count + 1) + 1 for count in batches),
             bytes_written=parameters.models * len(structures) * 8 * voxels,
-            task_bytes=fine
-            + max(matching.search_bytes(tiles[0].shape, reach), _low_rank_bytes(parameters, structures)),
+            task_bytes=search,
+            device_bytes=search,
         ),
         StagePlan(
             stage="peaks",

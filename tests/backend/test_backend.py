@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import scipy.ndimage
 import scipy.special
 
 from cryodask.backend import (
+    DEVICE_VARIABLE,
     as_device_array,
     capabilities,
     common_namespace,
@@ -20,7 +22,9 @@ from cryodask.backend import (
     namespace,
     portable_only,
     to_host,
+    worker_array,
 )
+from cryodask.errors import BackendError
 from tests.conftest import Namespace
 
 
@@ -143,3 +147,10 @@ def test_maximum_filter_takes_the_cube(arrays: Namespace) -> None:
     padded = np.pad(values, 1, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3, 3))
     assert np.array_equal(to_host(capabilities(x).maximum_filter(x, 3)), windows.max(axis=(3, 4, 5)))
+
+
+def test_a_gpu_worker_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DEVICE_VARIABLE, "cuda")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BackendError, match=r"CRYODASK_DEVICE=cuda.*cryodask\[cuda\]"):
+        worker_array()

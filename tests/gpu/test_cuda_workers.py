@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -62,7 +63,7 @@ def test_each_gpu_has_a_worker_with_one_thread(two_gpus: dict[str, str]) -> None
         assert all(end <= start for (_, end), (start, _) in pairwise(sorted(times)))
 
     # Blocks of tasks go to cupy, which finds that there is no driver behind these devices.
-    assert found["device"].startswith(("cupy_backends.cuda", "cupy.cuda", "cupy._core"))
+    assert re.match(r"cryodask.errors: this worker's GPU cannot be used \(.*driver", found["device"])
 
 
 @pytest.mark.slow

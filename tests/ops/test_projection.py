@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from cryodask.backend import as_device_array
 from cryodask.kernels.absorption import inelastic_mean_free_path_angstrom
 from cryodask.kernels.slab_rotation import PADDING_VOXELS, spline_coefficients
 from cryodask.model.particles import Particles
 from cryodask.model.source import ArraySource
+from cryodask.ops import projection
 from cryodask.ops.acquisition import TiltSettings
 from cryodask.ops.bodies import ice_absorption_v
 from cryodask.ops.densities import particle_density
@@ -70,6 +73,21 @@ def test_a_tilt_on_another_device_is_the_same(arrays: Namespace) -> None:
     np.testing.assert_allclose(there.noise_free, here.noise_free, rtol=1e-4)
     # Of the random counts, all but those that rounding tips.
     assert (np.abs(there.counts - here.counts) < 0.05).mean() > 0.5
+
+
+def test_each_block_moves_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read goes to the device as it is and once; nothing that is computed there comes back to go again."""
+    moved: list[int] = []
+
+    def counted(values: npt.NDArray[np.float32], like: npt.NDArray[np.float32]) -> Any:  # noqa: ANN401
+        moved.append(values.size)
+        return as_device_array(values, like)
+
+    monkeypatch.setattr(projection, "as_device_array", counted)
+    parts = [spline_coefficients(part) for part in (5 * gaussian(NOTHING.shape, (12, 20, 24), 3.0), NOTHING)]
+    electrostatic, absorption = map(ArraySource, parts)
+    simulate_tilt(electrostatic, absorption, replace(TILT, tilt_deg=20.0), PARAMETERS, 0.2)
+    assert sum(moved) == sum(part.size for part in parts)
 
 
 @pytest.mark.parametrize("tilt_deg", [-60.0, 0.0, 35.0])

@@ -151,3 +151,37 @@ def correlate_into(
     """Write the correlation of one template with the padded volume into ``out`` (z, y, x); arguments as above."""
     for part, correlation, first_x in _correlated(transform, padded_shape, reversed_template, out.shape, work):
         out[part] = correlation[..., first_x : first_x + out.shape[2]]
+
+
+def correlate_every_second(
+    transform: Complex, padded_shape: tuple[int, int, int], reversed_template: Real, out: Real
+) -> None:
+    """Every second voxel of what ``correlate_into`` writes, from the first: ``out`` (z, y, x), at half the cost.
+
+    Sampling along z and y is a sum of the two halves of a spectrum before its inverse, which then is half as long.
+    ``padded_shape`` must be even along z and y.
+    """
+    size_z, size_y, size_x = padded_shape
+    first_z, first_y, first_x = (n // 2 for n in reversed_template.shape)
+    count_z, count_y, count_x = out.shape
+    # Samples of the convolution lie on its own even voxels: an odd offset is made up for by a shift of the template.
+    shift = [first % 2 for first in (first_z, first_y)]
+    padded = np.pad(reversed_template, [(shift[0], 0), (shift[1], 0), (0, 0)])
+    lines = scipy.fft.rfft(padded, n=size_x, axis=2, workers=1)
+    planes = scipy.fft.fft(lines, n=size_y, axis=1, overwrite_x=True, workers=1)
+    half_z, half_y = size_z // 2, size_y // 2
+    begin_z, begin_y = (first_z + shift[0]) // 2, (first_y + shift[1]) // 2
+    work = np.empty((count_z, half_y, transform.shape[2]), transform.dtype)
+    step = max(1, _BLOCK_SIZE // (size_z * transform.shape[2]))
+    for y in range(0, half_y, step):
+        rows = slice(y, min(y + step, half_y))
+        upper = slice(rows.start + half_y, rows.stop + half_y)
+        block = scipy.fft.fft(planes[:, rows], n=size_z, axis=0, workers=1) * transform[:, rows]
+        block += scipy.fft.fft(planes[:, upper], n=size_z, axis=0, workers=1) * transform[:, upper]
+        folded = block[:half_z] + block[half_z:]
+        work[:, rows] = scipy.fft.ifft(folded, axis=0, overwrite_x=True, workers=1)[begin_z : begin_z + count_z]
+    step = max(1, _BLOCK_SIZE // (half_y * transform.shape[2]))
+    for z in range(0, count_z, step):
+        block = scipy.fft.ifft(work[z : z + step], axis=1, workers=1)[:, begin_y : begin_y + count_y]
+        found = scipy.fft.irfft(block, n=size_x, axis=2, workers=1)
+        out[z : z + step] = 0.25 * found[..., first_x : first_x + 2 * count_x : 2]
