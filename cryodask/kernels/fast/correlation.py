@@ -49,7 +49,7 @@ def _correlated(
     shape: tuple[int, ...],
     work: Complex,
 ) -> Iterator[tuple[slice, Real]]:
-    """Some planes of the correlation at a time, (planes, y, x)."""
+    """Some planes of the correlation at a time, (planes, y, x and padding)."""
     size_z, size_y, size_x = padded_shape
     count_z, count_y, _ = shape
     lines = scipy.fft.rfft(_about_origin(reversed_template, 2, size_x), axis=2, workers=1)
@@ -64,7 +64,7 @@ def _correlated(
     for z in range(0, count_z, step):
         block = scipy.fft.ifft(work[z : z + step], axis=1, overwrite_x=True, workers=1)
         correlation = scipy.fft.irfft(block[:, :count_y], n=size_x, axis=2, workers=1)
-        yield slice(z, z + step), correlation[..., : shape[2]]
+        yield slice(z, z + step), correlation
 
 
 def _about_origin(values: Any, axis: int, size: int) -> Any:  # noqa: ANN401
@@ -94,19 +94,30 @@ class _ShortAxis:
         rows = planes.view(real).reshape(count, -1)
         self.even = rows[half:] + rows[half::-1]
         self.even[0] = rows[half]
-        self.odd = rows[half:] - rows[half::-1]
+        # Times -i, so that what the products of matrices give only needs to be added and subtracted.
+        self.odd = ((planes[half:] - planes[half::-1]) * planes.dtype.type(-1j)).view(real).reshape(half + 1, -1)
         self.cosine, self.sine = _waves(size, half, real.str)
         self.size = size
+        self.memory: tuple[Complex, Complex, Complex] | None = None
 
     def times(self, transform: Complex, first_y: int) -> Complex:
-        """Of the rows from ``first_y`` on, multiplied with as many rows of another transform; (size, rows, x)."""
+        """Of the rows from ``first_y`` on, multiplied with as many rows of another transform; (size, rows, x).
+
+        The next call overwrites it.
+        """
         rows, width = transform.shape[1], 2 * self.size_x
         part = slice(first_y * width, (first_y + rows) * width)
-        product = np.empty((self.size, rows, self.size_x), dtype=transform.dtype)
-        shape = (len(self.cosine), rows, width)
-        even = np.matmul(self.cosine, self.even[:, part]).reshape(shape)
-        odd = np.matmul(self.sine, self.odd[:, part]).reshape(shape)
-        _multiply(even, odd, transform.view(even.dtype), product.view(even.dtype))
+        if self.memory is None or self.memory[2].shape[1] != rows:
+            halves = np.empty((2, len(self.cosine), rows, self.size_x), dtype=transform.dtype)
+            product = np.empty((self.size, rows, self.size_x), dtype=transform.dtype)
+            self.memory = halves[0], halves[1], product
+        even, odd, product = self.memory
+        for wave, parts, out in ((self.cosine, self.even, even), (self.sine, self.odd, odd)):
+            np.matmul(wave, parts[:, part], out=out.view(wave.dtype).reshape(len(wave), -1))
+        np.add(even, odd, out=product[: len(even)])
+        mirrored = self.size - len(even)
+        np.subtract(even[mirrored:0:-1], odd[mirrored:0:-1], out=product[len(even) :])
+        product *= transform
         return product
 
 
@@ -118,35 +129,17 @@ def _waves(size: int, half: int, dtype: str) -> tuple[Real, Real]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _multiply(even: Real, odd: Real, transform: Real, product: Real) -> None:
-    """``product[+-k] = (even[k] -+ i odd[k]) transform[+-k]``, all (k, y, 2 x): real and imaginary parts in turn."""
-    size = product.shape[0]
-    for k in range(even.shape[0]):
-        for y in range(product.shape[1]):
-            e, o = even[k, y], odd[k, y]
-            other = (size - k) % size
-            given, out, given_other, out_other = transform[k, y], product[k, y], transform[other, y], product[other, y]
-            for x in range(0, e.shape[0], 2):
-                re, im = e[x] - o[x + 1], e[x + 1] + o[x]
-                out_other[x] = re * given_other[x] - im * given_other[x + 1]
-                out_other[x + 1] = re * given_other[x + 1] + im * given_other[x]
-                re, im = e[x] + o[x + 1], e[x + 1] - o[x]
-                out[x] = re * given[x] - im * given[x + 1]
-                out[x + 1] = re * given[x + 1] + im * given[x]
-
-
-@numba.njit(cache=True, nogil=True)
 def running_maximum(
     correlation: Real, weight: Real, rotation_id: np.int32, best: Real, best_id: npt.NDArray[np.int32]
 ) -> None:
     """Keep the larger of ``best`` and ``correlation * weight``, of equal ones that with the lower rotation id.
 
-    All (z, y, x). NaN never wins.
+    All (z, y, x), ``correlation`` with padding beyond. NaN never wins.
     """
     for z in range(best.shape[0]):
         for y in range(best.shape[1]):
             # Rows as arrays of their own: only then does the compiler see that they are contiguous and vectorise.
-            new, factor = correlation[z, y], weight[z, y]
+            new, factor = correlation[z, y, : best.shape[2]], weight[z, y]
             row, row_id = best[z, y], best_id[z, y]
             for x in range(row.shape[0]):
                 score = new[x] * factor[x]
@@ -161,7 +154,7 @@ def correlate_into(
 ) -> None:
     """Write the correlation of one template with the padded volume into ``out`` (z, y, x); arguments as above."""
     for part, correlation in _correlated(transform, padded_shape, reversed_template, out.shape, work):
-        out[part] = correlation
+        out[part] = correlation[..., : out.shape[2]]
 
 
 def correlate_every_second(
