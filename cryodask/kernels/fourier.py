@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from cryodask.backend import Array, as_device_array, fast_path, namespace
+from cryodask.backend import Array, as_device_array, device_of, fast_path, namespace
 from cryodask.errors import ConfigError
 
 Axes = Sequence[int] | None
@@ -122,10 +122,15 @@ def fourier_crop(images: Array, factor: int, shift_y: float = 0.0, shift_x: floa
         )
     if factor == 1 and shift_y == 0 and shift_x == 0:
         return images
-    for axis, size, shift in zip((-2, -1), sizes, (shift_y, shift_x), strict=True):
-        ramp = np.exp(2j * math.pi * np.fft.rfftfreq(size) * ((factor - 1) / 2 - shift)) / factor
-        images = _filter_axis(images, ramp[: size // factor // 2 + 1], axis, size // factor)
-    return images
+    ramps = [
+        np.exp(2j * math.pi * np.fft.rfftfreq(size)[: size // factor // 2 + 1] * ((factor - 1) / 2 - shift)) / factor
+        for size, shift in zip(sizes, (shift_y, shift_x), strict=True)
+    ]
+    ny, nx = (size // factor for size in sizes)
+    # Rows first, and only the frequencies along x that stay go through the transforms along y.
+    spectrum = rfftn(images, axes=(-1,))[..., : nx // 2 + 1]
+    spectrum = _filter_columns(spectrum, ramps[0], ny) * as_device_array(ramps[1].astype(complex_dtype(images)), images)
+    return irfftn(_real_nyquist(spectrum, -1, nx), (nx,), axes=(-1,))
 
 
 def fourier_shift(images: Array, shift_y: npt.ArrayLike, shift_x: npt.ArrayLike) -> Array:
@@ -154,16 +159,40 @@ def _filter_axis(images: Array, transfer: npt.NDArray[np.complex128], axis: int,
     ``transfer`` is (frequencies,) or (images, frequencies). One axis at a time, real to real, so that the Nyquist term
     of an even size is simply the real one.
     """
-    xp = namespace(images)
     spectrum = rfftn(images, axes=(axis,))
     kept = transfer.shape[-1]
     spectrum = spectrum[..., :kept] if axis == -1 else spectrum[..., :kept, :]
     table = transfer[..., None, :] if axis == -1 else transfer[..., :, None]
     spectrum = spectrum * as_device_array(table.astype(complex_dtype(images)), images)
+    return irfftn(_real_nyquist(spectrum, axis, size), (size,), axes=(axis,))
+
+
+def _real_nyquist(spectrum: Array, axis: int, size: int) -> Array:
+    """With the Nyquist term, which only an even ``size`` has, made real in place: half weight on each of its ends."""
     if size % 2 == 0:
         last = (..., slice(-1, None)) if axis == -1 else (..., slice(-1, None), slice(None))
-        spectrum[last] = (spectrum[last] + xp.conj(spectrum[last])) / 2
-    return irfftn(spectrum, (size,), axes=(axis,))
+        spectrum[last] = (spectrum[last] + namespace(spectrum).conj(spectrum[last])) / 2
+    return spectrum
+
+
+def _filter_columns(columns: Array, transfer: npt.NDArray[np.complex128], size: int) -> Array:
+    """``_filter_axis`` along -2 for complex columns: what it would do to their real and imaginary parts.
+
+    ``transfer`` holds the frequencies from 0 up; a real filter has the complex conjugate at the negative ones.
+    """
+    xp = namespace(columns)
+    positive = as_device_array(transfer.astype(complex_dtype(columns))[:, None], columns)
+    negative = xp.conj(xp.flip(positive, axis=0))
+    spectrum = fftn(columns, axes=(-2,))
+    half, whole = transfer.shape[0], spectrum.shape[-2]
+    kept = xp.empty((*spectrum.shape[:-2], size, spectrum.shape[-1]), dtype=spectrum.dtype, device=device_of(spectrum))
+    kept[..., :half, :] = spectrum[..., :half, :] * positive
+    below = (size - 1) // 2  # how many negative frequencies there are beside the Nyquist term
+    kept[..., half:, :] = spectrum[..., whole - below :, :] * negative[half - 1 - below : half - 1, :]
+    if size % 2 == 0:
+        opposite = spectrum[..., whole - half + 1, :] * negative[0, :]
+        kept[..., half - 1, :] = (kept[..., half - 1, :] + opposite) / 2
+    return ifftn(kept, axes=(-2,))
 
 
 def _host_frequencies(

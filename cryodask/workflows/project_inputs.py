@@ -42,6 +42,7 @@ def _of_relion(
     count, ny, nx = opened.stack.shape
     found = Found(path, count, (ny, nx))
     take(found, tomogram.alignment, str(path))
+    found.notices += [f"{column} of {tomogram.name} in {path} is not followed" for column in tomogram.ignored]
     pixel = pixel_size(found, options, tomogram.pixel_size_angstrom)
     assert pixel is not None  # RELION's is checked when it is read
     alignment = make_alignment(found, options)

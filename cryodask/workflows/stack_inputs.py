@@ -155,7 +155,9 @@ def _use_aln(found: Found, path: Path) -> None:
     if aln.thickness_px is not None:
         found.thickness_px = aln.thickness_px / scale
     if aln.local_patches:
-        found.notices.append(f"the local alignment in {path} is not followed, only the global one")
+        moves = aln.local_shift_px
+        by = "" if moves is None else f", whose reliable patches move by {moves / scale:.2g} pixels (r.m.s.)"
+        found.notices.append(f"the local alignment in {path}{by}, is not followed, only the global one")
 
 
 def _binning_of(found: Found, raw_shape: tuple[int, ...], path: Path) -> float:

@@ -354,8 +354,19 @@ def test_a_relion_project(call: Call, tmp_path: Path, upright: Volume) -> None:
     refused = call("reconstruct", table, "-o", tmp_path / "a.mrc", *SYNC)
     assert refused.exit_code == 2
     assert "choose one by --tomogram" in refused.err
+    star.write_text(_with_column(text, "rlnTomoDeformationCoefficients", "[0.1,0.2]"))
     chosen = call("reconstruct", table, "--tomogram", "two", "-o", tmp_path / "a.mrc", *SYNC)
     assert chosen.exit_code == 0, chosen.err
+    assert "rlnTomoDeformationCoefficients of two" in chosen.err.replace("\n", " ")
+
+
+def _with_column(star: str, name: str, value: str) -> str:
+    """A table with one more column of one value."""
+    lines = star.splitlines()
+    last = max(number for number, line in enumerate(lines) if line.startswith("_"))
+    count = sum(line.startswith("_") for line in lines)
+    rows = [f"{line} {value}" if line.strip() else line for line in lines[last + 1 :]]
+    return "\n".join([*lines[: last + 1], f"_{name} #{count + 1}", *rows, ""])
 
 
 MDOC_SECTION = (

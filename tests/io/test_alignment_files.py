@@ -251,6 +251,18 @@ def test_a_cut_aln_is_refused(shared_data: Path) -> None:
         aretomo.read_aln(shared_data / "formats" / "test.aln")
 
 
+def test_local_shifts_of_an_aln(tmp_path: Path) -> None:
+    """Shifts of 3, 4 and of 0, 5 pixels are of length 5; what is not reliable does not count."""
+    aln(tmp_path / "a.aln", [1, 2, 3, 4, 5], [], [-2, -1, 0, 1, 2])
+    assert aretomo.read_aln(tmp_path / "a.aln").local_shift_px is None
+    patches = "0 0 -558.42 -802.00 3.00 -4.00 1.0\n 0 1 9.00 9.00 0.00 5.00 1.0\n 1 0 0.00 0.00 90.00 0.00 0.0\n"
+    text = (tmp_path / "a.aln").read_text().replace("NumPatches = 0", "NumPatches = 2")
+    (tmp_path / "a.aln").write_text(f"{text}# Local Alignment\n {patches}")
+    found = aretomo.read_aln(tmp_path / "a.aln")
+    assert found.local_patches == 2
+    assert found.local_shift_px == pytest.approx(5)
+
+
 ALN = """# AreTomo Alignment / Priims bprmMn
 # RawSize = 64 48 5
 # NumPatches = 0

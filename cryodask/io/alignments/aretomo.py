@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import read_text
+from cryodask.io.text_files import read_small_text
 from cryodask.model.alignment import TiltAlignment
 
 
@@ -23,6 +23,8 @@ class Aln:
     """(images, y, x) of the stack that was aligned."""
     local_patches: int
     """Patches of a local alignment, which is not followed here."""
+    local_shift_px: float | None
+    """Root of the mean square length of what the reliable patches move by, raw pixels; None where none is listed."""
     thickness_px: int | None
     """Of the sample, in raw pixels, where AreTomo 3 has measured it."""
 
@@ -35,7 +37,7 @@ def read_aln(path: Path) -> Aln:
     """
     from alnfile import data_model
 
-    text = read_text(path, "AreTomo alignment")
+    text = read_small_text(path, "AreTomo alignment")
     if "RawSize" not in text or "# SEC" not in text:
         raise DataError(f"{path} is not an AreTomo alignment: it has no RawSize or no table of sections")
     if "NumPatches" not in text:
@@ -78,13 +80,28 @@ def read_aln(path: Path) -> Aln:
         excluded=excluded,
     )
     return Aln(
-        alignment=alignment, raw_shape=(count, ny, nx), local_patches=data.NumPatches, thickness_px=_thickness(text)
+        alignment=alignment,
+        raw_shape=(count, ny, nx),
+        local_patches=data.NumPatches,
+        local_shift_px=_local_shift(text),
+        thickness_px=_thickness(text),
     )
 
 
 def _thickness(text: str) -> int | None:
     found = re.search(r"^# Thickness\s*=\s*(\d+)\s*$", text, re.MULTILINE)
     return int(found[1]) or None if found else None
+
+
+def _local_shift(text: str) -> float | None:
+    """Lines of a patch: image, patch, its place (x, y), its shift (x, y), 1 where that is reliable.
+
+    Read here because alnfile takes the place for the shift.
+    """
+    number = r"\s+(-?\d+(?:\.\d*)?)"
+    lines = re.findall(rf"^\s*\d+\s+\d+{number * 4}{number}\s*$", text.partition("# Local Alignment")[2], re.MULTILINE)
+    moved = np.array([[float(word) for word in line[2:4]] for line in lines if float(line[4]) > 0])
+    return float(np.sqrt((moved**2).sum(axis=1).mean())) if len(moved) else None
 
 
 def _images(sections: list[int], dark: list[int], count: int, path: Path) -> tuple[list[int], list[int]]:

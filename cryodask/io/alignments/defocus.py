@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import finite, read_text
+from cryodask.io.text_files import finite_number, read_small_text
 
 _NM_PER_UM = 1000.0
 
@@ -34,7 +34,9 @@ def read_defocus(path: Path, count: int) -> Defocus:
 
     A line is for a range of views, counted from 1. A view in several ranges gets their mean.
     """
-    lines = [(number, line.split()) for number, line in enumerate(read_text(path, "defocus file").splitlines(), 1)]
+    lines = [
+        (number, line.split()) for number, line in enumerate(read_small_text(path, "defocus file").splitlines(), 1)
+    ]
     lines = [(number, words) for number, words in lines if words]
     if not lines:
         raise DataError(f"{path} is empty: IMOD's .defocus was expected")
@@ -47,7 +49,7 @@ def read_defocus(path: Path, count: int) -> Defocus:
             raise DataError(
                 f"{path}, line {number}: views, angles and a defocus were expected, there are {len(words)} words"
             )
-        values = [finite(word, path, number, "defocus") for word in words[: _LEAST_COLUMNS + bool(two)]]
+        values = [finite_number(word, path, number, "defocus") for word in words[: _LEAST_COLUMNS + bool(two)]]
         first, last = int(values[0]), int(values[1])
         if not 1 <= first <= last <= count:
             raise DataError(f"{path}, line {number}: views {first} to {last}, but the stack has {count} images")

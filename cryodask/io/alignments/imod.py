@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import finite, read_numbers, read_text, shown
+from cryodask.io.text_files import finite_number, read_numbers, read_small_text, shown
 
 Floats = npt.NDArray[np.float64]
 
@@ -136,7 +136,7 @@ def read_newst_com(path: Path) -> NewstCom:
 def read_edf(path: Path) -> Edf:
     """What an .edf (a list of name=value) says of axis A."""
     values = {}
-    for line in read_text(path, "etomo data file").splitlines():
+    for line in read_small_text(path, "etomo data file").splitlines():
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
             values[name.strip()] = value.strip()
@@ -145,7 +145,7 @@ def read_edf(path: Path) -> Edf:
 
     def number(name: str) -> float | None:
         text = values.get(name, "")
-        return finite(text, path, None, name) if text else None
+        return finite_number(text, path, None, name) if text else None
 
     pixel = number("Setup.PixelSize")
     return Edf(
@@ -193,7 +193,7 @@ class _Entries:
         words = value.replace(",", " ").split()
         if not words:
             raise DataError(f"{self.path}, line {number}: {name} has no value")
-        return [finite(word, self.path, number, f"{name} line") for word in words]
+        return [finite_number(word, self.path, number, f"{name} line") for word in words]
 
     def number(self, name: str) -> float | None:
         values = self.numbers(name)
@@ -209,7 +209,7 @@ class _Entries:
 
 def _entries(path: Path, what: str) -> _Entries:
     entries = _Entries(path)
-    for number, line in enumerate(read_text(path, what).splitlines(), start=1):
+    for number, line in enumerate(read_small_text(path, what).splitlines(), start=1):
         stripped = line.strip()
         if stripped and stripped[0] not in "#$!":
             keyword, _, value = stripped.replace("\t", " ").partition(" ")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import read_text
+from cryodask.io.text_files import read_small_text
 from cryodask.model.alignment import accumulated_dose
 
 Floats = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ def read_mdoc(path: Path) -> Mdoc:
     """Read the .mdoc of a tilt series; DataError for one without tilt angles (of a single image, a montage)."""
     import mdocfile.data_models
 
-    text = read_text(path, "SerialEM metadata file")
+    text = read_small_text(path, "SerialEM metadata file")
     logging.getLogger("mdocfile").setLevel(logging.ERROR)  # it warns of every keyword that it does not know
     try:
         data = mdocfile.data_models.Mdoc.from_string(text)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import finite, read_text
 from cryodask.io.star_blocks import Block, read_blocks
+from cryodask.io.text_files import finite_number, read_small_text
 from cryodask.model.alignment import TiltAlignment, accumulated_dose
 from cryodask.units import ANGSTROM_PER_UM
 
@@ -31,6 +31,9 @@ SETTINGS = {
     "amplitude_contrast": "rlnAmplitudeContrast",
 }
 """Of the microscope, by our names and RELION's."""
+
+DEFORMATIONS = "rlnTomoDeformationCoefficients"
+"""How each image is bent, as RELION's frame alignment finds it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class RelionTomogram:
     """Path as written and section, from 0, of each image; empty if the file names none."""
     alignment: TiltAlignment
     optics: Mapping[str, float] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    """Columns that change the geometry and are not followed here."""
 
 
 def read_tomograms(path: Path) -> list[RelionTomogram]:
@@ -58,7 +63,7 @@ def read_tomograms(path: Path) -> list[RelionTomogram]:
 
 
 def _blocks(path: Path) -> list[Block]:
-    return read_blocks(read_text(path, "STAR file"), path)
+    return read_blocks(read_small_text(path, "STAR file"), path)
 
 
 class _Row:
@@ -78,7 +83,7 @@ class _Row:
             if default is None:
                 raise DataError(f"{self.path}: data_{self.block.name} has no column {column}")
             return default
-        return finite(word, self.path, self.block.lines[self.index], f"column {column}")
+        return finite_number(word, self.path, self.block.lines[self.index], f"column {column}")
 
 
 def _tomogram(path: Path, row: _Row, blocks: list[Block]) -> RelionTomogram:
@@ -112,6 +117,7 @@ def _tomogram(path: Path, row: _Row, blocks: list[Block]) -> RelionTomogram:
         images=tuple(_image(text) for row in rows if (text := row.text("rlnMicrographName"))),
         alignment=_alignment(tilts_path, rows, pixel),
         optics={ours: row.number(theirs) for ours, theirs in SETTINGS.items() if row.text(theirs) is not None},
+        ignored=tuple(column for column in (DEFORMATIONS,) if column in table.columns),
     )
 
 

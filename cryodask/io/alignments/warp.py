@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryodask.errors import DataError
-from cryodask.io.alignments.text import finite, read_text, shown
+from cryodask.io.text_files import finite_number, read_small_text, shown
 from cryodask.model.alignment import TiltAlignment, accumulated_dose
 
 Floats = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ def read_warp(path: Path, pixel_size_angstrom: float | None = None) -> WarpSerie
     from defusedxml.ElementTree import fromstring
 
     try:
-        root = fromstring(read_text(path, "Warp metadata file").lstrip("\ufeff"))
+        root = fromstring(read_small_text(path, "Warp metadata file").lstrip("\ufeff"))
     except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
         raise DataError(f"{path} is not sound XML: {' '.join(str(error).split())[:200]}") from error
     if root.tag != "TiltSeries" or root.find("Angles") is None:
@@ -122,7 +122,7 @@ def _numbers(root: ElementTree.Element, name: str, path: Path, count: int | None
     if not words:
         return None
     _check_count(words, name, path, count)
-    return np.array([finite(word, path, None, f"<{name}>") for word in words])
+    return np.array([finite_number(word, path, None, f"<{name}>") for word in words])
 
 
 def _flags(root: ElementTree.Element, name: str, path: Path, count: int) -> npt.NDArray[np.bool_]:
@@ -149,7 +149,7 @@ def _check_count(words: list[str], name: str, path: Path, count: int | None) -> 
 def _pixel_size(root: ElementTree.Element, path: Path) -> float | None:
     for parameter in root.findall("./CTF/Param"):
         if parameter.get("Name") == "PixelSize":
-            value = finite(parameter.get("Value") or "", path, None, "pixel size")
+            value = finite_number(parameter.get("Value") or "", path, None, "pixel size")
             if not value > 0:
                 raise DataError(f"{path}: a pixel size of {value:g} angstrom")
             return value
@@ -163,10 +163,10 @@ def _grid(root: ElementTree.Element, name: str, path: Path, count: int) -> Float
         return None
     total, number = np.zeros(count), np.zeros(count)
     for node in nodes:
-        place = finite(node.get("Z") or "", path, None, f"<{name}> Z")
+        place = finite_number(node.get("Z") or "", path, None, f"<{name}> Z")
         if not (place == int(place) and 0 <= place < count):
             raise DataError(f"{path}: <{name}> has a node at Z = {place:g}, there are {count} tilts")
-        total[int(place)] += finite(node.get("Value") or "", path, None, f"<{name}> Value")
+        total[int(place)] += finite_number(node.get("Value") or "", path, None, f"<{name}> Value")
         number[int(place)] += 1
     # A grid of one node is for all tilts.
     return np.full(count, total[0]) if len(nodes) == 1 else (total / number if number.all() else None)
@@ -174,7 +174,7 @@ def _grid(root: ElementTree.Element, name: str, path: Path, count: int) -> Float
 
 def _thickness(root: ElementTree.Element, path: Path) -> float | None:
     words = (root.get("VolumeDimensionsAngstrom") or "").split(",")
-    return finite(words[2], path, None, "VolumeDimensionsAngstrom") or None if len(words) == 3 else None
+    return finite_number(words[2], path, None, "VolumeDimensionsAngstrom") or None if len(words) == 3 else None
 
 
 def _ignored(root: ElementTree.Element) -> tuple[str, ...]:
