@@ -10,14 +10,14 @@ in [-1, 1], where ``(V star t)(p) = sum_r V(p + r) t(r)`` and r is counted from 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.fft
 
-from cryodask.backend import Array, device_of, fast_path, namespace
+from cryodask.backend import Array, device_of, fast_path, namespace, to_host
 from cryodask.errors import ConfigError, DataError
 from cryodask.kernels.fourier import irfftn, rfftn
 
@@ -95,7 +95,7 @@ def search_volume(
     box = _require_box(mask)
     if valid is not None and tuple(valid.shape) != shape:
         raise ConfigError(f"valid has shape {tuple(valid.shape)}, but the volume {shape}")
-    padded_shape = _padded(shape, box)
+    padded_shape = _padded(shape, box, _searched(valid, shape))
     values = xp.astype(volume, xp.float64)
     mean, deviation = mean_and_deviation or (float(xp.mean(values)), float(xp.std(values)))
     normalised = (values - mean) / (deviation if deviation > 0 else 1.0)
@@ -147,7 +147,8 @@ def local_deviation(volume: Array, mask: Array) -> Array:
     scale = float(xp.std(values)) or 1.0
     normalised = (values - float(xp.mean(values))) / scale
     box = _require_box(mask)
-    padded_shape = _padded(_shape_of(volume), box)
+    shape = _shape_of(volume)
+    padded_shape = _padded(shape, box, [(0, n) for n in shape])
     volume_hat, square_hat = _transform(normalised, padded_shape), _transform(normalised * normalised, padded_shape)
     _, sigma = _deviation_under(mask, volume_hat, square_hat, padded_shape, _shape_of(volume))
     return xp.astype(scale * sigma, volume.dtype)
@@ -234,11 +235,13 @@ def _best_fast(plan: SearchVolume, pairs: Iterable[tuple[Array, int]], best: Arr
 
 
 def _correlate(transform: Array, template: Array, padded_shape: Shape, shape: Shape) -> Array:
-    """Correlation as the convolution with the reversed template, whose centre sits ``box // 2`` from the origin."""
+    """Correlation as the convolution with the reversed template, whose centre is at the origin."""
     xp = namespace(template)
-    template_hat = _transform(xp.flip(template), padded_shape)
-    everywhere = irfftn(transform * template_hat, padded_shape)
-    return everywhere[tuple(slice(b // 2, b // 2 + n) for b, n in zip(template.shape, shape, strict=True))]
+    padded = xp.zeros(padded_shape, dtype=template.dtype, device=device_of(template))
+    padded[tuple(slice(0, n) for n in template.shape)] = xp.flip(template)
+    centred = xp.roll(padded, tuple(-(b // 2) for b in template.shape), axis=(0, 1, 2))
+    everywhere = irfftn(transform * rfftn(centred), padded_shape)
+    return everywhere[tuple(slice(0, n) for n in shape)]
 
 
 def _correlate_fast(transform: Array, template: Array, padded_shape: Shape, shape: Shape) -> Array:
@@ -286,10 +289,30 @@ def _transform(values: Array, padded_shape: Shape) -> Array:
     return rfftn(padded)
 
 
-def _padded(shape: Shape, box: Shape) -> Shape:
-    """Sizes at which nothing wraps round: the radius of the box beyond the volume suffices on one side of each axis."""
-    sizes = [scipy.fft.next_fast_len(max(n + b // 2, b), real=True) for n, b in zip(shape, box, strict=True)]
+def _padded(shape: Shape, box: Shape, searched: Sequence[tuple[int, int]]) -> Shape:
+    """Sizes at which nothing wraps round into what is searched, (first, last + 1) along each axis.
+
+    As much as the box reaches beyond the volume from there, on the side where it reaches farther: the radius of the box
+    where the search goes to a face, nothing within a halo.
+    """
+    sizes = []
+    for n, b, (first, end) in zip(shape, box, searched, strict=True):
+        beyond = max(b // 2 - first, end + b // 2 - n, 0)
+        sizes.append(scipy.fft.next_fast_len(max(n + beyond, b), real=True))
     return (sizes[0], sizes[1], sizes[2])
+
+
+def _searched(valid: Array | None, shape: Shape) -> list[tuple[int, int]]:
+    """First and one beyond the last voxel along each axis that is valid; everything if none is."""
+    bounds = []
+    for axis, n in enumerate(shape):
+        if valid is None:
+            bounds.append((0, n))
+            continue
+        others = tuple(other for other in range(3) if other != axis)
+        rows = np.flatnonzero(to_host(namespace(valid).any(valid, axis=others)))
+        bounds.append((int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, n))
+    return bounds
 
 
 def _shape_of(x: Array) -> Shape:

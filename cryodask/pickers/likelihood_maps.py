@@ -25,6 +25,8 @@ from cryodask.pickers.protocol import PickTarget, Workbench
 from cryodask.pickers.stored_models import StoredModel, stored_model
 
 WHITENED_KIND, MAP_KIND = "whitened-tomogram", "likelihood-map"
+BOTH = ("product", "negative")
+"""Maps of a template: of the tomogram, and of its negative for decoys."""
 _EVERYTHING = (slice(None),) * 3
 
 Transfer = tuple[tuple[float, ...], tuple[float, ...]]
@@ -128,13 +130,17 @@ def _make_maps(
 ) -> None:
     """One task a tile of a template, for those tiles that the store lacks."""
     tasks: list[Delayed] = []
+    begun: list[str] = []
     for model in models:
         attrs = bench.store.info(model.group)
         images = int(attrs["components"])
         every, parts = sample_distance(images), ops.map_tiles(target.shape, images)
-        names = ("product", "negative") if bench.picking.decoys and model.class_id != MEMBRANE else ("product",)
-        record = {"whitened": made_of, "model": model.made_of, "tile": parts[0].shape, "maps": names}
         group = map_group(target, model)
+        record: dict[str, Any] = {"whitened": made_of, "model": model.made_of, "tile": parts[0].shape, "maps": BOTH}
+        if bench.store.is_complete(group, token(record)):
+            continue  # made for decoys, which serves a run without them too
+        names = BOTH if bench.picking.decoys and model.class_id != MEMBRANE else BOTH[:1]
+        record["maps"] = names
         spec = GroupSpec(
             kind=MAP_KIND,
             token=token(record),
@@ -149,9 +155,10 @@ def _make_maps(
                 bench.store, group, block, parts[block], whitened, model, decoys=len(names) > 1
             )
             tasks.append(task)
+        begun.append(group)
     bench.run(tasks, f"{target.name} search")
-    for model in models:
-        bench.store.finish(map_group(target, model))
+    for group in begun:
+        bench.store.finish(group)
 
 
 def _resumable(store: Store, group: str, made_of: str) -> bool:

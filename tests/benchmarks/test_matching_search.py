@@ -16,6 +16,7 @@ import xarray as xr
 
 from cryodask.cluster import ClusterSpec, connect
 from cryodask.io.store import Store
+from cryodask.io.structures import load_structure_set
 from cryodask.kernels.low_rank_search import low_rank_scores
 from cryodask.model.images import Tomogram
 from cryodask.model.progress import NullProgress
@@ -45,7 +46,8 @@ def test_what_a_whole_search_will_take(shared_data: Path) -> None:
     total, hour = 0.0, 3600.0
     for class_id in CLASSES:
         template = template_of(shared_data, class_id)
-        edge = tile_edge(template.reach_voxels - 1.5, TILE_VOXELS)
+        (structure,) = load_structure_set(shared_data / "structures", [class_id]).structures
+        edge = tile_edge((structure.info.mask_radius_angstrom or 100.0) / 10.0, TILE_VOXELS)
         parts = tiles(WHOLE, edge)
         start = time.process_time()
         banks = make_banks(template, SETTINGS)

@@ -38,8 +38,8 @@ def update_best(
     ``transform`` is ``rfftn`` of the padded volume, ``reversed_template`` the template with all axes reversed, ``work``
     scratch space of shape ``(best.shape[0], transform.shape[1], transform.shape[2])`` and the dtype of ``transform``.
     """
-    for part, correlation, first_x in _correlated(transform, padded_shape, reversed_template, best.shape, work):
-        running_maximum(correlation, first_x, weight[part], np.int32(rotation_id), best[part], best_id[part])
+    for part, correlation in _correlated(transform, padded_shape, reversed_template, best.shape, work):
+        running_maximum(correlation, weight[part], np.int32(rotation_id), best[part], best_id[part])
 
 
 def _correlated(
@@ -48,13 +48,12 @@ def _correlated(
     reversed_template: Real,
     shape: tuple[int, ...],
     work: Complex,
-) -> Iterator[tuple[slice, Real, int]]:
-    """Some planes of the correlation at a time, and the column that the volume begins at."""
+) -> Iterator[tuple[slice, Real]]:
+    """Some planes of the correlation at a time, (planes, y, x and padding)."""
     size_z, size_y, size_x = padded_shape
-    _, first_y, first_x = (n // 2 for n in reversed_template.shape)
     count_z, count_y, _ = shape
-    lines = scipy.fft.rfft(reversed_template, n=size_x, axis=2, workers=1)
-    planes = scipy.fft.fft(lines, n=size_y, axis=1, overwrite_x=True, workers=1)
+    lines = scipy.fft.rfft(_about_origin(reversed_template, 2, size_x), axis=2, workers=1)
+    planes = scipy.fft.fft(_about_origin(lines, 1, size_y), axis=1, overwrite_x=True, workers=1)
     step = max(1, _BLOCK_SIZE // (size_z * transform.shape[2]))
     along_z = _ShortAxis(planes, size_z)
     for y in range(0, size_y, step):
@@ -64,8 +63,20 @@ def _correlated(
     step = max(1, _BLOCK_SIZE // (size_y * transform.shape[2]))
     for z in range(0, count_z, step):
         block = scipy.fft.ifft(work[z : z + step], axis=1, overwrite_x=True, workers=1)
-        correlation = scipy.fft.irfft(block[:, first_y : first_y + count_y], n=size_x, axis=2, workers=1)
-        yield slice(z, z + step), correlation, first_x
+        correlation = scipy.fft.irfft(block[:, :count_y], n=size_x, axis=2, workers=1)
+        yield slice(z, z + step), correlation
+
+
+def _about_origin(values: Any, axis: int, size: int) -> Any:  # noqa: ANN401
+    """Zero-padded to ``size`` along an axis, the middle at index 0 and what comes before it at the end."""
+    half = values.shape[axis] // 2
+    shape = list(values.shape)
+    shape[axis] = size
+    out = np.zeros(shape, dtype=values.dtype)
+    at = (slice(None),) * axis
+    out[(*at, slice(0, half + 1))] = values[(*at, slice(half, None))]
+    out[(*at, slice(size - half, None))] = values[(*at, slice(0, half))]
+    return out
 
 
 class _ShortAxis:
@@ -83,19 +94,30 @@ class _ShortAxis:
         rows = planes.view(real).reshape(count, -1)
         self.even = rows[half:] + rows[half::-1]
         self.even[0] = rows[half]
-        self.odd = rows[half:] - rows[half::-1]
+        # Times -i, so that what the products of matrices give only needs to be added and subtracted.
+        self.odd = ((planes[half:] - planes[half::-1]) * planes.dtype.type(-1j)).view(real).reshape(half + 1, -1)
         self.cosine, self.sine = _waves(size, half, real.str)
         self.size = size
+        self.memory: tuple[Complex, Complex, Complex] | None = None
 
     def times(self, transform: Complex, first_y: int) -> Complex:
-        """Of the rows from ``first_y`` on, multiplied with as many rows of another transform; (size, rows, x)."""
+        """Of the rows from ``first_y`` on, multiplied with as many rows of another transform; (size, rows, x).
+
+        The next call overwrites it.
+        """
         rows, width = transform.shape[1], 2 * self.size_x
         part = slice(first_y * width, (first_y + rows) * width)
-        product = np.empty((self.size, rows, self.size_x), dtype=transform.dtype)
-        shape = (len(self.cosine), rows, width)
-        even = np.matmul(self.cosine, self.even[:, part]).reshape(shape)
-        odd = np.matmul(self.sine, self.odd[:, part]).reshape(shape)
-        _multiply(even, odd, transform.view(even.dtype), product.view(even.dtype))
+        if self.memory is None or self.memory[2].shape[1] != rows:
+            halves = np.empty((2, len(self.cosine), rows, self.size_x), dtype=transform.dtype)
+            product = np.empty((self.size, rows, self.size_x), dtype=transform.dtype)
+            self.memory = halves[0], halves[1], product
+        even, odd, product = self.memory
+        for wave, parts, out in ((self.cosine, self.even, even), (self.sine, self.odd, odd)):
+            np.matmul(wave, parts[:, part], out=out.view(wave.dtype).reshape(len(wave), -1))
+        np.add(even, odd, out=product[: len(even)])
+        mirrored = self.size - len(even)
+        np.subtract(even[mirrored:0:-1], odd[mirrored:0:-1], out=product[len(even) :])
+        product *= transform
         return product
 
 
@@ -107,35 +129,17 @@ def _waves(size: int, half: int, dtype: str) -> tuple[Real, Real]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _multiply(even: Real, odd: Real, transform: Real, product: Real) -> None:
-    """``product[+-k] = (even[k] -+ i odd[k]) transform[+-k]``, all (k, y, 2 x): real and imaginary parts in turn."""
-    size = product.shape[0]
-    for k in range(even.shape[0]):
-        for y in range(product.shape[1]):
-            e, o = even[k, y], odd[k, y]
-            other = (size - k) % size
-            given, out, given_other, out_other = transform[k, y], product[k, y], transform[other, y], product[other, y]
-            for x in range(0, e.shape[0], 2):
-                re, im = e[x] - o[x + 1], e[x + 1] + o[x]
-                out_other[x] = re * given_other[x] - im * given_other[x + 1]
-                out_other[x + 1] = re * given_other[x + 1] + im * given_other[x]
-                re, im = e[x] + o[x + 1], e[x + 1] - o[x]
-                out[x] = re * given[x] - im * given[x + 1]
-                out[x + 1] = re * given[x + 1] + im * given[x]
-
-
-@numba.njit(cache=True, nogil=True)
 def running_maximum(
-    correlation: Real, first_x: int, weight: Real, rotation_id: np.int32, best: Real, best_id: npt.NDArray[np.int32]
+    correlation: Real, weight: Real, rotation_id: np.int32, best: Real, best_id: npt.NDArray[np.int32]
 ) -> None:
     """Keep the larger of ``best`` and ``correlation * weight``, of equal ones that with the lower rotation id.
 
-    ``correlation`` (z, y, x + padding) is read from column ``first_x`` on. NaN never wins.
+    All (z, y, x), ``correlation`` with padding beyond. NaN never wins.
     """
     for z in range(best.shape[0]):
         for y in range(best.shape[1]):
             # Rows as arrays of their own: only then does the compiler see that they are contiguous and vectorise.
-            new, factor = correlation[z, y, first_x:], weight[z, y]
+            new, factor = correlation[z, y, : best.shape[2]], weight[z, y]
             row, row_id = best[z, y], best_id[z, y]
             for x in range(row.shape[0]):
                 score = new[x] * factor[x]
@@ -149,8 +153,8 @@ def correlate_into(
     transform: Complex, padded_shape: tuple[int, int, int], reversed_template: Real, out: Real, work: Complex
 ) -> None:
     """Write the correlation of one template with the padded volume into ``out`` (z, y, x); arguments as above."""
-    for part, correlation, first_x in _correlated(transform, padded_shape, reversed_template, out.shape, work):
-        out[part] = correlation[..., first_x : first_x + out.shape[2]]
+    for part, correlation in _correlated(transform, padded_shape, reversed_template, out.shape, work):
+        out[part] = correlation[..., : out.shape[2]]
 
 
 def correlate_every_second(
