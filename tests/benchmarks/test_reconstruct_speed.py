@@ -25,7 +25,7 @@ from cryodask.workflows.reconstruct import ReconstructJob, reconstruct
 TILTS, PIXELS, SHAPE, ROWS = 61, 1024, (180, 512, 512), 32
 REPEATS = 3
 MODEL = "model_000"
-LARGEST_RATIO = 6.0
+LARGEST_RATIO = 4.0
 """What the test itself holds; docs/performance.md has what was measured."""
 
 
