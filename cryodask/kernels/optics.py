@@ -141,16 +141,18 @@ def astigmatic_phase(
     astigmatism_um: float,
     astigmatism_deg: float,
     like: Array,
+    *,
+    real: bool = False,
 ) -> Array:
     """Factor exp(i pi lambda k^2 A/2 cos 2(phi - a)) of the transfer function (y, x), in FFT order, due to astigmatism.
 
     ``astigmatism_um`` A is the largest minus the smallest defocus, ``astigmatism_deg`` a the direction of the largest,
-    from x towards y. ``like`` gives library, device and precision.
+    from x towards y. ``like`` gives library, device and precision; ``real`` the layout of ``rfftn``.
     """
     _check_finite("astigmatism_um", astigmatism_um)
     _check_finite("astigmatism_deg", astigmatism_deg)
     xp = namespace(like)
-    ky, kx = fourier.frequencies(shape, pixel_size_angstrom, like)
+    ky, kx = fourier.frequencies(shape, pixel_size_angstrom, like, real=real)
     twice = 2.0 * math.radians(astigmatism_deg)
     along = (kx**2 - ky**2) * math.cos(twice) + 2.0 * kx * ky * math.sin(twice)  # k^2 cos 2(phi - a)
     half_um = 0.5 * astigmatism_um * ANGSTROM_PER_UM

@@ -7,8 +7,9 @@ differs from that of the centre by as much. The image is corrected for a few def
 
 from __future__ import annotations
 
+import cmath
 import math
-from typing import Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,15 @@ import numpy.typing as npt
 from cryodask.backend import Array, as_device_array, namespace
 from cryodask.errors import ConfigError
 from cryodask.kernels import fourier
-from cryodask.kernels.optics import wavelength_angstrom
-from cryodask.units import ANGSTROM_PER_MM, ANGSTROM_PER_UM
+from cryodask.kernels.optics import CtfOptions, astigmatic_phase, ctf, wavelength_angstrom
+from cryodask.units import ANGSTROM_PER_UM
+
+_NO_ENVELOPES: dict[str, Any] = {
+    "energy_spread_ev": 0.0,
+    "illumination_aperture_urad": 0.0,
+    "objective_diameter_um": math.inf,
+}
+"""Options of ``ctf`` that leave its phase alone."""
 
 PHASE_STEP = math.pi / 8
 """Between neighbouring strips at the finest detail: a column is at most half of it off."""
@@ -71,9 +79,6 @@ def flip_phases(
     ny, nx = (int(n) for n in image.shape)
     defocus = defocus_um * ANGSTROM_PER_UM + handedness * _rise_angstrom(nx, pixel_size_angstrom, tilt_deg)
     levels = _levels(defocus, pixel_size_angstrom, voltage_kv)
-    signs = _Signs(
-        (ny, nx), pixel_size_angstrom, voltage_kv, spherical_aberration_mm, amplitude_contrast, astigmatism_um
-    )
     spectrum = fourier.rfftn(image)
     flipped = xp.zeros_like(image)
     for level, weight in zip(levels, _weights(defocus, levels), strict=True):
@@ -81,9 +86,19 @@ def flip_phases(
         if not len(columns):
             continue
         used = slice(int(columns[0]), int(columns[-1]) + 1)
-        sign = as_device_array(signs.at(float(level), astigmatism_deg).astype(fourier.real_dtype(image)), image)
+        sign = _sign(
+            (ny, nx),
+            pixel_size_angstrom,
+            amplitude_contrast,
+            astigmatism_um,
+            astigmatism_deg,
+            defocus_um=float(level) / ANGSTROM_PER_UM,
+            voltage_kv=voltage_kv,
+            spherical_aberration_mm=spherical_aberration_mm,
+        )
+        turned = spectrum * as_device_array(sign.astype(fourier.real_dtype(image)), image)
         share = as_device_array(weight[used].astype(fourier.real_dtype(image)), image)
-        flipped[:, used] += fourier.irfftn(spectrum * sign, (ny, nx))[:, used] * share[None, :]
+        flipped[:, used] += fourier.irfftn(turned, (ny, nx))[:, used] * share[None, :]
     return flipped
 
 
@@ -111,33 +126,20 @@ def _weights(defocus: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]) 
     return weights
 
 
-class _Signs:
-    """Signs of the transfer function of an image in the layout of ``rfftn``."""
-
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        pixel_size_angstrom: float,
-        voltage_kv: float,
-        spherical_aberration_mm: float,
-        amplitude_contrast: float,
-        astigmatism_um: float,
-    ) -> None:
-        ny, nx = shape
-        ky = np.fft.fftfreq(ny, pixel_size_angstrom)[:, None]
-        kx = np.fft.rfftfreq(nx, pixel_size_angstrom)[None, :]
-        wavelength = wavelength_angstrom(voltage_kv)
-        squared = kx**2 + ky**2
-        self._linear = math.pi * wavelength * squared
-        aberration = 0.5 * math.pi * spherical_aberration_mm * ANGSTROM_PER_MM * wavelength**3 * squared**2
-        self._rest = math.asin(amplitude_contrast) - aberration
-        self._across, self._between = kx**2 - ky**2, 2 * kx * ky
-        self._half_astigmatism = 0.5 * astigmatism_um * ANGSTROM_PER_UM * math.pi * wavelength
-
-    def at(self, defocus_angstrom: float, astigmatism_deg: float) -> npt.NDArray[np.float64]:
-        """-1 where contrast is turned over, else 1 (also at the zeros)."""
-        phase = defocus_angstrom * self._linear + self._rest
-        if self._half_astigmatism:
-            twice = 2 * math.radians(astigmatism_deg)
-            phase += self._half_astigmatism * (self._across * math.cos(twice) + self._between * math.sin(twice))
-        return np.where(np.sin(phase) < 0, -1.0, 1.0)
+def _sign(
+    shape: tuple[int, int],
+    pixel_size_angstrom: float,
+    amplitude_contrast: float,
+    astigmatism_um: float,
+    astigmatism_deg: float,
+    **optics: Unpack[CtfOptions],
+) -> npt.NDArray[np.float64]:
+    """-1 where contrast is turned over, else 1 (also at the zeros); in the layout of ``rfftn`` of an image."""
+    like = np.zeros(())
+    transfer = ctf(fourier.radius(shape, pixel_size_angstrom, like, real=True), **_NO_ENVELOPES, **optics)
+    transfer *= cmath.exp(1j * math.asin(amplitude_contrast))
+    if astigmatism_um:
+        transfer *= astigmatic_phase(
+            shape, pixel_size_angstrom, optics["voltage_kv"], astigmatism_um, astigmatism_deg, like, real=True
+        )
+    return np.where(transfer.imag < 0, -1.0, 1.0)

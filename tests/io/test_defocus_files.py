@@ -38,6 +38,23 @@ def test_version_3_with_astigmatism(tmp_path: Path) -> None:
     assert found.ignored == ("astigmatism",)
 
 
+@pytest.mark.parametrize(
+    ("flags", "row", "ignored"),
+    [
+        (0, "3000", ()),
+        (3, "3100 2900 0.2", ("astigmatism",)),  # 2: the axis in radians
+        (4, "3000 90", ("phase shift",)),
+        (5, "3100 2900 12 90", ("astigmatism", "phase shift")),
+    ],
+)
+def test_flags_say_what_else_a_line_holds(tmp_path: Path, flags: int, row: str, ignored: tuple[str, ...]) -> None:
+    path = tmp_path / "a.defocus"
+    path.write_text(f"{flags} 0 0. 0. 0 3\n1 3 -30 30 {row}\n")
+    found = read_defocus(path, 3)
+    np.testing.assert_allclose(found.defocus_um, 3.0)
+    assert found.ignored == ignored
+
+
 def test_a_file_of_ctfplotter(shared_data: Path) -> None:
     found = read_defocus(shared_data / "formats" / "test_imod.defocus", 35)
     np.testing.assert_allclose(found.defocus_um[[0, 1, 34]], [3.083, 3.084, 3.354])

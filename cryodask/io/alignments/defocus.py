@@ -13,8 +13,8 @@ from cryodask.io.text_files import finite_number, read_small_text
 
 _NM_PER_UM = 1000.0
 
-_ASTIGMATISM, _PHASE, _INVERTED_ANGLES, _CUT_ON = 1, 2, 8, 32
-"""Bits of the flags in the first line of version 3."""
+_ASTIGMATISM, _PHASE_SHIFT = 1, 4
+"""Bits of the flags in the first line of version 3; the others are about units and columns that are not read."""
 
 _LEAST_COLUMNS = 5
 _LIKELY_UM = 50.0
@@ -61,7 +61,9 @@ def read_defocus(path: Path, count: int) -> Defocus:
     missing = np.flatnonzero(covered == 0)
     if missing.size:
         raise DataError(f"{path} has no defocus of view {missing[0] + 1}")
-    ignored = [name for bit, name in ((_ASTIGMATISM, "astigmatism"), (_PHASE, "phase shift")) if (flags or 0) & bit]
+    ignored = [
+        name for bit, name in ((_ASTIGMATISM, "astigmatism"), (_PHASE_SHIFT, "phase shift")) if (flags or 0) & bit
+    ]
     return Defocus(defocus_um=total / covered, ignored=tuple(ignored))
 
 
