@@ -6,12 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 
 from cryodask.cli import main
+from cryodask.io.alignments import imod
 from cryodask.io.mrc import write_volume
 from cryodask.io.store import Store
+from cryodask.model.alignment import TiltAlignment
+from tests.cli.recorded import SHAPE, THICKNESS, TILTS, Reconstruct, Volume
+from tests.phantom import write_stack
 
 CLASSES = ("syn-0060-c1", "syn-0150-c2")
 SYNC = ("--cluster", "sync")
@@ -76,3 +81,29 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
         write_volume(templates / f"{name}.mrc", density, 2.5)
     tilts.write_text("".join(f"{tilt:8.2f}\n" for tilt in np.linspace(-60, 60, 7)))
     return Example(folder, data, picks, tomogram, templates, tilts)
+
+
+@pytest.fixture
+def reconstruct(call: Call, tmp_path: Path) -> Reconstruct:
+    """Run the command on a stack and read what it wrote; what it said is kept as ``reconstruct.said``."""
+
+    def run(stack: Path, *options: str | Path, name: str = "out.mrc") -> Volume:
+        called: Called = call("reconstruct", stack, *options, "-o", tmp_path / name, *SYNC)
+        assert called.exit_code == 0, called.err
+        run.said = called.err  # type: ignore[attr-defined]
+        volume: Volume = mrcfile.read(tmp_path / name)
+        return volume
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def upright(tmp_path_factory: pytest.TempPathFactory) -> Volume:
+    """The tomogram of images that need no alignment."""
+    folder = tmp_path_factory.mktemp("upright")
+    stack = write_stack(folder / "a.mrc", TiltAlignment.of(TILTS), SHAPE)
+    imod.write_angles(folder / "a.tlt", TILTS)
+    arguments = ["reconstruct", stack, "--tilt-angles", folder / "a.tlt", *THICKNESS, "-o", folder / "out.mrc", *SYNC]
+    assert main([str(argument) for argument in arguments]) == 0
+    volume: Volume = mrcfile.read(folder / "out.mrc")
+    return volume
