@@ -188,16 +188,18 @@ class WholeLane:
         if future.key not in self._pending:
             return []  # belongs to a tomogram that was set aside a moment ago
         entry, (stage, token) = self._pending[future.key]
-        if future.status == "error":
+        # A result that went with its worker and could not be made again; should the scheduler be gone, it is "lost".
+        gone = result is None and future.status == "cancelled" and self._client.status == "running"
+        if future.status == "error" or gone:
             rest = [step for other, step in self._pending.values() if other.name == entry.name]
-            error = future.exception()
+            error = None if gone else future.exception()
             self._forget(entry.name)
             alone, self._alone = self._alone, None
-            if isinstance(error, KilledWorker) and alone is None:
+            died = gone or isinstance(error, KilledWorker)
+            if died and alone is None:
                 self._suspects.append((entry, rest))
                 return []
-            failed = isinstance(error, KilledWorker)
-            reason = workers_died(entry.name, stage) if failed else f"{type(error).__name__}: {error}"
+            reason = workers_died(entry.name, stage) if died else f"{type(error).__name__}: {error}"
             return [Outcome(name=entry.name, stage=stage, token=token, reason=reason, exit_code=1)]
         if result is None:
             raise lost()
