@@ -169,7 +169,7 @@ class WholeLane:
         """By key; those are missing that were lost with their worker and could not be made again."""
         try:
             return dict(zip([future.key for future in finished], self._client.gather(list(finished)), strict=True))
-        except (concurrent.futures.CancelledError, OSError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
             raise lost() from error
         except Exception:  # noqa: BLE001  (of a single task: the others still have their results)
             return {} if len(finished) == 1 else dict(i for f in finished for i in self._results([f]).items())
@@ -188,8 +188,8 @@ class WholeLane:
         if future.key not in self._pending:
             return []  # belongs to a tomogram that was set aside a moment ago
         entry, (stage, token) = self._pending[future.key]
-        # A result that went with its worker and could not be made again; should the scheduler be gone, it is "lost".
-        gone = result is None and future.status == "cancelled" and self._client.status == "running"
+        # It went with its worker before it was fetched; where the scheduler is gone, the client is not running.
+        gone = result is None and future.status != "error" and self._client.status == "running"
         if future.status == "error" or gone:
             rest = [step for other, step in self._pending.values() if other.name == entry.name]
             error = None if gone else future.exception()

@@ -48,9 +48,10 @@ def lane_with(tmp_path: Path, client: FakeClient) -> WholeLane:
     return lane
 
 
-def test_a_result_lost_with_its_worker_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["lost", "pending", "cancelled"])
+def test_a_result_lost_with_its_worker_is_made_again(tmp_path: Path, state: str) -> None:
     """The last of two steps ended on a worker that died before its result was fetched; it alone is done again."""
-    client = FakeClient("finished", "cancelled", "finished")
+    client = FakeClient("finished", state, "finished")
     lane = lane_with(tmp_path, client)
     assert [outcome.stage for outcome in lane.collect(0.1)] == ["match"]
     assert [(outcome.stage, outcome.reason) for outcome in lane.collect(0.1)] == [("evaluate", None)]
@@ -66,7 +67,7 @@ def test_a_result_lost_again_while_nothing_else_runs_is_blamed_on_its_tomogram(t
     assert "workers died repeatedly" in outcome.reason
 
 
-@pytest.mark.parametrize(("state", "status"), [("lost", "running"), ("cancelled", "connecting")])
+@pytest.mark.parametrize(("state", "status"), [("lost", "closed"), ("cancelled", "connecting")])
 def test_a_lost_scheduler_is_no_lost_result(tmp_path: Path, state: str, status: str) -> None:
     lane = lane_with(tmp_path, FakeClient(state, state, status=status))
     with pytest.raises(ClusterError, match="the scheduler was lost"):
