@@ -9,8 +9,9 @@ mask).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,30 @@ class LowRankBasis:
     """(n, K) what the samples are multiplied with."""
     residual: npt.NDArray[np.float64]
     """(K,) mean length that the best 1, 2, ... K images miss of held-out templates."""
+
+    def variables(self) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]:
+        """Dimensions and values, by name, of what a search needs: what a store keeps, and ``of_variables`` takes."""
+        return {
+            "kernels": (("image", "z", "y", "x"), self.kernels),
+            "offsets": (("edge",), self.offsets),
+            "strength_rank": (("image",), self.strength_rank),
+            "residual": (("image",), self.residual),
+            "signs_zyx": (("flip", "axis"), self.flips.signs_zyx),
+            "characters": (("flip", "label"), self.flips.characters),
+        }
+
+    @classmethod
+    def of_variables(cls, values: Mapping[str, npt.NDArray[Any]]) -> LowRankBasis:
+        """The basis that a store kept. It cannot make lists of rotations, as their samples are not kept."""
+        return cls(
+            flips=Flips(values["signs_zyx"], values["characters"]),
+            offsets=values["offsets"],
+            strength_rank=values["strength_rank"],
+            kernels=values["kernels"],
+            points_zyx=np.zeros((0, 3), np.float32),
+            adjoint=np.zeros((0, len(values["strength_rank"])), np.float32),
+            residual=values["residual"],
+        )
 
     def components(self, tolerance: float) -> int:
         """Least number of images that miss no more than ``tolerance`` on average; all of them if none does."""

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from cryodask.io.store import Store
 from cryodask.io.store_spec import SCHEMA_VERSION
-from cryodask.kernels.flips import Flips, flipped
+from cryodask.kernels.flips import flipped
 from cryodask.kernels.low_rank_basis import HELD_OUT, TRAINING, LowRankBasis
 from cryodask.kernels.low_rank_search import Bank
 from cryodask.ops import particle_models as ops
@@ -67,16 +66,11 @@ class StoredModel:
         basis = model.bank.basis
         dataset = xr.Dataset(
             {
-                "kernels": (("image", "z", "y", "x"), basis.kernels),
-                "offsets": (("edge",), basis.offsets),
-                "strength_rank": (("image",), basis.strength_rank),
-                "residual": (("image",), basis.residual),
+                **basis.variables(),
                 "coefficients": (("rotation", "image"), model.bank.coefficients),
                 "coarse": (("coarse_rotation", "image"), model.coarse.coefficients),
                 "length": (("rotation",), model.length),
                 "matrices": (("rotation", "row", "column"), model.matrices[:: len(basis.flips.signs_zyx)]),
-                "signs_zyx": (("flip", "axis"), basis.flips.signs_zyx),
-                "characters": (("flip", "label"), basis.flips.characters),
             },
             attrs={
                 "template": self.source.template_id,
@@ -92,15 +86,7 @@ class StoredModel:
     def _read(self) -> ops.ParticleModel:
         found = self.store.read_table(self.group)
         values = {str(name): found[name].to_numpy() for name in found.variables}
-        basis = LowRankBasis(
-            flips=Flips(values["signs_zyx"], values["characters"]),
-            offsets=values["offsets"],
-            strength_rank=values["strength_rank"],
-            kernels=values["kernels"],
-            points_zyx=np.zeros((0, 3), np.float32),
-            adjoint=np.zeros((0, len(values["strength_rank"])), np.float32),
-            residual=values["residual"],
-        )
+        basis = LowRankBasis.of_variables(values)
         return ops.ParticleModel(
             class_id=self.class_id,
             template=ops.likelihood_template(self.source, self.search),

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from cryodask.io.store import Store
-from cryodask.kernels.flips import Flips
 from cryodask.kernels.low_rank_basis import LowRankBasis
 from cryodask.kernels.low_rank_search import Bank, CoarseToFine
 from cryodask.ops.low_rank import LowRankSettings, make_banks
@@ -41,14 +40,9 @@ def write_bank(
     basis, coarse = banks.fine.basis, banks.coarse.basis
     dataset = xr.Dataset(
         {
-            "kernels": (("image", "z", "y", "x"), basis.kernels),
-            "offsets": (("edge",), basis.offsets),
-            "strength_rank": (("image",), basis.strength_rank),
-            "residual": (("image",), basis.residual),
+            **basis.variables(),
             "fine": (("fine_rotation", "image"), banks.fine.coefficients),
             "coarse": (("coarse_rotation", "coarse_image"), banks.coarse.coefficients),
-            "signs_zyx": (("flip", "axis"), basis.flips.signs_zyx),
-            "characters": (("flip", "label"), basis.flips.characters),
             "tried_flips": (("list",), np.full(1, len(banks.fine.tried.signs_zyx))),
         },
         attrs={
@@ -66,16 +60,7 @@ def read_bank(store: Store, made_of: str) -> CoarseToFine:
     """The bank as a search takes it."""
     found = store.read_table(bank_group(made_of))
     values = {str(name): found[name].to_numpy() for name in found.variables}
-    basis = LowRankBasis(
-        flips=Flips(values["signs_zyx"], values["characters"]),
-        offsets=values["offsets"],
-        strength_rank=values["strength_rank"],
-        kernels=values["kernels"],
-        # A list of rotations needs these to be made, a search does not.
-        points_zyx=np.zeros((0, 3), np.float32),
-        adjoint=np.zeros((0, len(values["strength_rank"])), np.float32),
-        residual=values["residual"],
-    )
+    basis = LowRankBasis.of_variables(values)
     coarse = basis.first(int(found.attrs["coarse_components"]))
     # Banks of earlier versions try all of them.
     single = "tried_flips" in values and int(values["tried_flips"][0]) == 1
