@@ -46,29 +46,3 @@ class ArraySource:
 
     def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         return self._array[region]
-
-
-class Mirrored:
-    """A source seen in a mirror: its last axis, x, reversed."""
-
-    def __init__(self, inner: BlockSource) -> None:
-        self._inner = inner
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._inner.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._inner.dtype
-
-    def read(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
-        size = self.shape[-1]
-        start, stop, _ = region[-1].indices(size)
-        block = self._inner.read((*region[:-1], slice(size - stop, size - start)))
-        return np.ascontiguousarray(block[..., ::-1])
-
-
-def mirrored(source: BlockSource) -> BlockSource:
-    """``source`` with its last axis reversed: the other hand of a density about its own centre."""
-    return Mirrored(source)

@@ -18,7 +18,6 @@ from cryodask.io.pick_files import write_star
 from cryodask.io.store import Store
 from cryodask.model.particles import Particles, concatenate
 from cryodask.model.progress import Progress
-from cryodask.model.source import mirrored
 from cryodask.ops.templates import SearchFilter
 from cryodask.params.loader import to_dict
 from cryodask.params.schema import MatchingParameters, PickingParameters
@@ -29,9 +28,7 @@ from cryodask.workflows.execution import execute
 from cryodask.workflows.match import MatchJob, match
 from cryodask.workflows.picks_folder import JOB_FILE, PICKS_FILE, PICKS_KIND, common_frame, make_folder, write_json
 from cryodask.workflows.search_inputs import NamedTemplate, SearchInput
-
-MIRRORED = "-mirrored"
-"""Added to a template's name for its other hand."""
+from cryodask.workflows.search_masks import with_hands
 
 _NO_PICKS_Z = 1000.0
 
@@ -138,13 +135,11 @@ def target_of(tomogram: SearchInput, *, dark: bool) -> PickTarget:
 
 def with_other_hand(templates: Sequence[NamedTemplate]) -> list[PickTemplate]:
     """Every template and its mirror image, which stand for one class."""
-    found = []
-    for template in templates:
-        name = template.source.template_id
-        other = replace(template.source, template_id=name + MIRRORED, density=mirrored(template.source.density))
-        found.append(PickTemplate(class_id=name, source=template.source, token=template.token))
-        found.append(PickTemplate(class_id=name, source=other, token=template.token + MIRRORED))
-    return found
+    return [
+        PickTemplate(class_id=template.source.template_id, source=each.source, token=each.token)
+        for template in templates
+        for each in with_hands([template], "both")
+    ]
 
 
 class Bench:
