@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -40,6 +41,7 @@ _SAMPLE, _GOLD, _VESICLES, _TARGET, _CARBON = 0, 4, 5, 8, 9
 
 
 _MASKS = {"class_mask": "uint8", "occupancy_mask": "int32", "occupancy_mask_filled": "int32"}
+_SPLINE_CHUNK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +201,7 @@ class _Model:
                     f"{potential}_spline_v",
                     ("x_padded", "z_padded", "y"),
                     (nx + padding, nz + padding, ny),
-                    (nx + padding, nz + padding, rows),
+                    (spline_chunk(nx + padding, (nz + padding) * rows), nz + padding, rows),
                     f"cubic B-spline coefficients of {potential}_v along z and x",
                 ),
             ):
@@ -333,6 +335,16 @@ class _Model:
             },
             blocks=len(tilts),
         )
+
+
+def spline_chunk(nx: int, others: int) -> int:
+    """Voxels along x of a stored chunk of coefficients, of which ``others`` lie at each x: equal parts of some 8 MiB.
+
+    Every tilt reads all of them. What is decompressed into buffers beyond the 32 MiB that glibc keeps is given back
+    after each chunk, and costs a page fault every 4 KiB of the next: half of the time of reading.
+    """
+    parts = max(1, math.ceil(nx * others * 4 / _SPLINE_CHUNK_BYTES))
+    return math.ceil(nx / parts)
 
 
 def _write_slab(store: Store, model: str, block: int, row: int, slab: sample_ops.SampleSlab) -> None:

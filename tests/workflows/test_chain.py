@@ -23,7 +23,7 @@ from cryodask.workflows.reconstruct import NOISE_FREE, ReconstructJob, reconstru
 from cryodask.workflows.run_record import peak_memory_bytes
 from cryodask.workflows.search_inputs import templates_of_store
 from cryodask.workflows.signal import measure_snr
-from cryodask.workflows.simulate import SimulateJob, simulate
+from cryodask.workflows.simulate import SimulateJob, simulate, spline_chunk
 from tests.tiny import (
     PARAMETERS,
     RecordedProgress,
@@ -244,6 +244,14 @@ def test_jobs_that_make_no_sense_are_refused() -> None:
     odd = replace(simulation, sample=replace(simulation.sample, box_voxels=(32, 62, 64)))
     with pytest.raises(ConfigError, match=r"box_voxels \[32, 62, 64\]: multiples of 4"):
         job(replace(PARAMETERS, simulation=odd))
+
+
+def test_chunks_of_spline_coefficients_fit_what_the_allocator_keeps() -> None:
+    """At full size they would hold 51 MB each otherwise, and reading them would cost mostly page faults."""
+    planes = 384 * 32
+    part = spline_chunk(1048, planes)
+    assert 4 * 2**20 < part * planes * 4 <= 8 * 2**20
+    assert spline_chunk(56, 40 * 32) == 56
 
 
 def test_stages_say_which_one_comes_before_them(tmp_path: Path) -> None:
