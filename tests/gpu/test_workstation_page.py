@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,26 @@ def test_without_any_gpu_the_batch_is_refused(two_gpus: dict[str, str], tmp_path
     none = {**two_gpus, "STAND_IN_GPUS": "0"}
     done = shell("cryodask batch run session.csv --cluster cuda -o session", tmp_path, none)
     assert (done.returncode, "no NVIDIA GPU: use --cluster local" in done.stderr) == (4, True), done.stderr
+
+
+@pytest.mark.slow
+def test_what_the_page_installs_can_be_had_together() -> None:
+    """The page's own line, with --dry-run: pip finds versions of all packages that agree, and installs none."""
+    (line,) = blocks("sh no-run: installs packages")
+    assert line.startswith("pip install ")
+    program = f"{shlex.quote(sys.executable)} -m pip install --dry-run --no-input "
+    command = line.replace("pip install ", program, 1)
+    done = subprocess.run(["bash", "-euc", command], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode and not reachable():
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr[-2000:]
+    # What is installed already is named too, with "already satisfied".
+    for package in ("dask-cuda", "cupy-cuda13x"):
+        assert re.search(rf"(Would install .*\b{package}-\d|Requirement already satisfied: {package}\b)", done.stdout)
+
+
+def reachable() -> bool:
+    """Whether pip gets a package at all here."""
+    asked = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "click", "--dest"]
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run([*asked, folder], capture_output=True, check=False).returncode == 0
