@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,10 +23,11 @@ from typing import Any
 from tests.cluster.slurm_machine import free_port
 
 BINARIES = Path(os.environ.get("CRYODASK_KUBERNETES_BIN", "~/.cache/cryodask/kubernetes")).expanduser()
-NEEDED = ("kube-apiserver", "kube-controller-manager", "kubectl")
+NEEDED = ("kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 START_SECONDS = 60.0
 TOKEN = "for-tests-only"
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "how-to" / "kubernetes.md"
 STARTUP = '''\
 """Of every Python process of the cluster: a name service, and what newer API servers say."""
 import os
@@ -89,6 +92,13 @@ class Kubernetes:
             command, env=self.environment, input=text, capture_output=True, text=True, timeout=60, check=False
         )
 
+    def shell(self, commands: str) -> subprocess.CompletedProcess[str]:
+        """Commands as a page tells them, run in the root of the repository."""
+        command = ["bash", "-euo", "pipefail", "-c", commands]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240, check=False
+        )
+
     def get(self, *arguments: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.call("get", *arguments, "-o", "json"))
         return found
@@ -146,18 +156,31 @@ def running_kubernetes(folder: Path) -> Iterator[Kubernetes]:
         stack.enter_context(_process("apiserver", _api_server(ports), kubernetes))
         kubernetes.wait_for(lambda: kubernetes.try_call("get", "--raw", "/readyz").returncode == 0, START_SECONDS)
         stack.enter_context(_process("controllers", _controllers(ports, admin), kubernetes))
-        definitions = (
-            files("dask_kubernetes") / "operator" / "deployment" / "helm" / "dask-kubernetes-operator" / "crds"
-        )
-        kubernetes.call("create", "--validate=false", "-f", str(definitions))
-        kubernetes.call("wait", "--for=condition=established", "crd", "--all", "--timeout=30s")
-        for plural in ("daskclusters", "daskworkergroups", "daskautoscalers", "daskjobs"):  # discovered, not only there
-            kubernetes.wait_for(lambda plural=plural: not kubernetes.try_call("get", plural).returncode, 30)  # type: ignore[misc]
         kubelet = [sys.executable, "-m", "tests.cluster.process_kubelet", str(folder), str(ports["api"])]
         stack.enter_context(_process("kubelet", kubelet, kubernetes))
-        operator = [sys.executable, "-m", "kopf", "run", "--standalone", "--all-namespaces"]
-        stack.enter_context(_process("operator", [*operator, "-m", "dask_kubernetes.operator.controller"], kubernetes))
+        install_operator(kubernetes)
         yield kubernetes
+
+
+def commands(*, containing: str) -> str:
+    """The block of commands of docs/how-to/kubernetes.md with this text in it, as it stands there."""
+    blocks = re.findall(r"^```sh[^\n]*\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = (block for block in blocks if containing in block)
+    return str(found)
+
+
+def install_operator(kubernetes: Kubernetes) -> None:
+    """By the page's command; the chart is the one in dask-kubernetes' package, in place of a download of it."""
+    chart = files("dask_kubernetes") / "operator" / "deployment" / "helm" / "dask-kubernetes-operator"
+    command = commands(containing="helm install")
+    local = command.replace("dask-kubernetes-operator --repo https://helm.dask.org", shlex.quote(str(chart)))
+    assert local != command
+    done = kubernetes.shell(local)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}{kubernetes.logs()}"
+    for plural in ("daskclusters", "daskworkergroups", "daskautoscalers", "daskjobs"):  # discovered, not only there
+        kubernetes.wait_for(lambda plural=plural: not kubernetes.try_call("get", plural).returncode, 30)  # type: ignore[misc]
+    ready = ("wait", "--for=condition=available", "deployment", "--all", "--namespace=dask-operator", "--timeout=50s")
+    kubernetes.call(*ready)
 
 
 def _etcd(ports: dict[str, int]) -> list[str]:

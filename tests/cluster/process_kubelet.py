@@ -2,7 +2,8 @@
 
 What an image and a node would give is put in its place: /data is a folder, /scratch another, and a pod with a service
 account finds a token of it in its KUBECONFIG. A process that ends is started again, as ``restartPolicy: Always`` asks;
-that of a Job's pod is reported instead. Run as a script with the folder and the API server's port.
+that of a Job's pod is reported instead. `kubectl logs` shows its output. Run as a script with the folder and the API
+server's port.
 """
 
 from __future__ import annotations
@@ -16,8 +17,22 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.kubelet_logs import serve_logs
 from tests.cluster.kubernetes_machine import kubeconfig
+from tests.cluster.slurm_machine import free_port
 
+NODE = "this-machine"
+ENTRYPOINTS = {
+    "ghcr.io/dask/dask-kubernetes-operator": (
+        sys.executable,
+        "-m",
+        "kopf",
+        "run",
+        "-m",
+        "dask_kubernetes.operator.controller",
+    )
+}
+"""Of images whose pods name no command."""
 LOOPBACK = {"0.0.0.0": "127.0.0.1", ":8787": "127.0.0.1:8787"}
 """Nothing of a test listens where others could reach it."""
 POLL_SECONDS = 0.3
@@ -30,6 +45,17 @@ class Kubelet:
         self.folder, self.port, self.api = folder, port, api
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.reported: set[str] = set()
+        self.by_name: dict[str, subprocess.Popen[bytes]] = {}
+
+    def join(self) -> None:
+        """Become a node whose pods' output the API server can ask for."""
+        port = serve_logs(self.folder, lambda name: name in self.by_name and self.by_name[name].poll() is None)
+        self.api.create_node({"metadata": {"name": NODE}})
+        status = {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        }
+        self.api.patch_node_status(NODE, {"status": status})
 
     def look(self) -> None:
         """One round: start what is new, end what is to go, tell how the rest is."""
@@ -41,6 +67,7 @@ class Kubelet:
                 self.end(uid)
                 self.api.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0)
             elif uid not in self.processes:
+                self.bind(pod)
                 self.processes[uid] = self.start(pod)
                 self.report(pod, "Running")
             elif (code := self.processes[uid].poll()) is not None and uid not in self.reported:
@@ -50,22 +77,36 @@ class Kubelet:
                     self.report(pod, "Failed" if code else "Succeeded", code)
                     self.reported.add(uid)
 
+    def bind(self, pod: Any) -> None:  # noqa: ANN401
+        """What a scheduler would do: say that the pod runs here."""
+        if pod.spec.node_name is None:
+            target = {"metadata": {"name": pod.metadata.name}, "target": {"kind": "Node", "name": NODE}}
+            # The answer is a status, which this client takes for the binding and refuses.
+            self.api.create_namespaced_binding(pod.metadata.namespace, target, _preload_content=False)
+
     def start(self, pod: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
         container, name = pod.spec.containers[0], pod.metadata.name
         environment = {**os.environ, **{v.name: v.value for v in container.env or [] if v.value is not None}}
         environment.pop("KUBECONFIG", None)
-        if pod.spec.service_account_name not in (None, "default") and pod.spec.automount_service_account_token:
+        if (
+            pod.spec.service_account_name not in (None, "default")
+            and pod.spec.automount_service_account_token is not False
+        ):
             environment["KUBECONFIG"] = str(self.account(pod))
         scratch = self.folder / f"scratch-{name}"
         scratch.mkdir(exist_ok=True)
-        words = [self.word(word, environment, scratch) for word in (container.command or []) + (container.args or [])]
+        command = container.command or list(ENTRYPOINTS.get(container.image.partition(":")[0], ()))
+        words = [self.word(word, environment, scratch) for word in command + (container.args or [])]
         print("start", name, words, flush=True)
         with (self.folder / f"pod-{name}.log").open("ab") as log:
-            return subprocess.Popen(words, cwd=scratch, env=environment, stdout=log, stderr=log)
+            self.by_name[name] = subprocess.Popen(words, cwd=scratch, env=environment, stdout=log, stderr=log)
+        return self.by_name[name]
 
     def word(self, word: str, environment: dict[str, str], scratch: Path) -> str:
         word = re.sub(r"\$\((\w+)\)", lambda match: environment.get(match[1], match[0]), word)
         word = re.sub(r"^/data(?=/|$)", str(self.folder / "data"), word)
+        if word.startswith("--liveness="):
+            return f"--liveness=http://127.0.0.1:{free_port()}/healthz"
         return LOOPBACK.get(word, word).replace("/scratch", str(scratch))
 
     def account(self, pod: Any) -> Path:  # noqa: ANN401
@@ -108,6 +149,7 @@ def main() -> None:
     config.load_kube_config()
     kubelet = Kubelet(Path(sys.argv[1]), int(sys.argv[2]), client.CoreV1Api())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    kubelet.join()
     try:
         while True:
             try:

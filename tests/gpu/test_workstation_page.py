@@ -82,7 +82,10 @@ def test_what_the_page_installs_can_be_had_together() -> None:
     assert line.startswith("pip install ")
     program = f"{shlex.quote(sys.executable)} -m pip install --dry-run --no-input "
     command = line.replace("pip install ", program, 1)
-    done = subprocess.run(["bash", "-euc", command], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    shell = ["timeout", "200", "bash", "-euc", command]  # some wheels come whole, only to be asked what they need
+    done = subprocess.run(shell, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode == 124:
+        pytest.skip("gigabytes of CUDA libraries take more than 200 s to come here")
     if done.returncode and not reachable():
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr[-2000:]
